@@ -1,0 +1,42 @@
+# Each command makes its own virtual environment from the lock; nothing has to be set up first.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv
+ONCE   ?=
+FHIR   ?= simulator
+
+.PHONY: demo test lint bench lock
+
+$(VENV)/.run: requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==0.13.9"
+	@$(UV) pip install --quiet --python $(BIN)/python --requirement requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --requirement requirements-dev.lock
+	@touch $@
+
+demo: $(VENV)/.run
+	@$(BIN)/metriport-adapter demo --fhir $(FHIR) $(if $(ONCE),--once)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy adapter tests
+	$(BIN)/lint-imports
+
+test: $(VENV)/.dev
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' -s
+
+lock: $(VENV)/.run
+	$(UV) pip compile --quiet --universal --no-emit-index-url --no-header --output-file requirements.lock pyproject.toml
+	$(UV) pip compile --quiet --universal --no-emit-index-url --no-header --group dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
