@@ -1,0 +1,157 @@
+"""What may be attached, and what is wrong with what may not (design §3, "attachments")."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from adapter.domain.reasons import Reason, reason
+from adapter.domain.resource import codings, items, obj, text
+
+MOST_ATTACHMENTS: Final = 5
+MOST_BYTES: Final = 50_000_000  # "50 MB at most per file"
+_SHA1_BYTES: Final = 20
+
+_CONFIDENTIALITY: Final = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
+_RESTRICTED: Final = frozenset({"R", "V"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """The bytes of one attachment with what describes them. The bytes stay out of its repr."""
+
+    where: str
+    content_type: str
+    data: bytes = field(repr=False)
+    title: str | None = field(default=None, repr=False)
+    created: str | None = None
+    type_text: str | None = field(default=None, repr=False)
+    type_codings: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A document that Metriport already lists for the patient: passed by its id, not uploaded again."""
+
+    where: str
+    document_id: str
+
+
+def decode(data: object, *, where: str) -> bytes | Reason:
+    """The bytes of base64 `data`; white space in it is allowed (R4 base64Binary)."""
+    if not isinstance(data, str):
+        return unreadable(where, "its data is not a string")
+    try:
+        return base64.b64decode("".join(data.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return unreadable(where, "its data is not base64")
+
+
+def unreadable(where: str, why: str) -> Reason:
+    """The refusal of an attachment that cannot be read."""
+    return reason("refused-attachment-unreadable", where=where, why=why)
+
+
+def check_bytes(attachment: Mapping[str, Any], data: bytes, *, where: str) -> Reason | None:
+    """What is wrong with the bytes by the Attachment's own statements, or by Metriport's limit."""
+    if not data:
+        return unreadable(where, "it is empty")
+    if len(data) > MOST_BYTES:
+        return reason("refused-attachment-too-large", where=where, limit=MOST_BYTES)
+    size = attachment.get("size")
+    if isinstance(size, int) and size != len(data):
+        return unreadable(where, f"its size is stated as {size} bytes and is {len(data)}")
+    digest = _stated_sha1(attachment.get("hash"))
+    # R4 says SHA-1; FIPS 180 in an older build. A digest of another length is somebody's own and proves nothing.
+    if digest is not None and digest != hashlib.sha1(data, usedforsecurity=False).digest():
+        return unreadable(where, "its bytes do not fit its hash")
+    return None
+
+
+def _stated_sha1(value: object) -> bytes | None:
+    try:
+        digest = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
+    except (binascii.Error, ValueError):
+        return None
+    return digest if len(digest) == _SHA1_BYTES else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _StatusRule:
+    current: frozenset[str]
+    unfinished: frozenset[str] = frozenset()
+
+
+_STATUS: Final[dict[str, _StatusRule]] = {
+    "DocumentReference": _StatusRule(current=frozenset({"current"})),
+    "Media": _StatusRule(
+        current=frozenset({"completed"}), unfinished=frozenset({"preparation", "in-progress"})
+    ),
+    "DiagnosticReport": _StatusRule(
+        current=frozenset({"final", "amended", "corrected", "appended"}),
+        unfinished=frozenset({"registered", "partial", "preliminary"}),
+    ),
+}
+_CONTENT: Final = {"Media": "content", "DiagnosticReport": "presentedForm"}
+
+DOCUMENT_TYPES: Final = frozenset({*_STATUS, "Binary"})
+
+
+def check_document(document: Mapping[str, Any], *, where: str) -> Reason | None:
+    """Why the document may not leave as it is: not current, not finished, restricted, or not understood."""
+    if document.get("modifierExtension") or document.get("implicitRules"):
+        return reason("refused-modifier-extension", where=where)
+    rule = _STATUS.get(str(document.get("resourceType")))
+    status = document.get("status")
+    if rule and status in rule.unfinished:
+        return reason("held-document-preliminary", where=where, status=status)
+    if rule and status not in rule.current:
+        return reason("refused-attachment-not-current", where=where, status=_code(status))
+    doc_status = document.get("docStatus")
+    if doc_status == "preliminary":
+        return reason("held-document-preliminary", where=where, status=doc_status)
+    if doc_status == "entered-in-error":
+        return reason("refused-attachment-not-current", where=where, status=doc_status)
+    return _check_labels(document, where=where)
+
+
+def _check_labels(document: Mapping[str, Any], *, where: str) -> Reason | None:
+    labels = [*items(obj(document.get("meta")).get("security"))]
+    for concept in items(document.get("securityLabel")):
+        labels.extend(codings(concept))
+    for label in labels:
+        if label.get("system") == _CONFIDENTIALITY and label.get("code") in _RESTRICTED:
+            return reason("held-restricted", where=where, label=label["code"])
+    return None
+
+
+def _code(status: object) -> str:
+    return (
+        status if isinstance(status, str) and status.replace("-", "").isalpha() else "without a known status"
+    )
+
+
+def attachments_of(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The Attachments that a document consists of."""
+    kind = str(document.get("resourceType"))
+    if kind == "DocumentReference":
+        return [obj(content.get("attachment")) for content in items(document.get("content"))]
+    found = document.get(_CONTENT[kind])
+    return items(found) if isinstance(found, list) else items([found])
+
+
+def owner_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The reference to whom the document is about."""
+    element = "securityContext" if document.get("resourceType") == "Binary" else "subject"
+    return obj(document.get(element))
+
+
+def describe(document: Mapping[str, Any]) -> tuple[str | None, tuple[Mapping[str, Any], ...]]:
+    """The document's type as text and as codings."""
+    concept = obj(document.get("type") or document.get("code"))
+    found = codings(concept)
+    return text(concept.get("text")) or next((text(one.get("display")) for one in found), None), tuple(found)

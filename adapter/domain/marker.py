@@ -1,0 +1,59 @@
+"""The marker by which an author hands a Communication to the adapter (design: opting in)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from adapter.domain.canonical import CHANNEL_SYSTEM, DIRECTION_SYSTEM, INSTRUCTION_SYSTEM
+from adapter.domain.resource import has_code
+
+
+class MarkerElement(StrEnum):
+    """Which element carries the marker; also the name of its search parameter in R4."""
+
+    MEDIUM = "medium"
+    CATEGORY = "category"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marker:
+    """Element, system and code. Search, Subscription criteria and the check on what was read come from here."""
+
+    element: MarkerElement = MarkerElement.MEDIUM
+    system: str = CHANNEL_SYSTEM
+    code: str = "metriport"
+
+    @property
+    def token(self) -> str:
+        """The value of the search parameter: `system|code`."""
+        return f"{self.system}|{self.code}"
+
+    def on(self, communication: Mapping[str, Any]) -> bool:
+        """Whether the Communication as read carries the marker."""
+        return has_code(communication.get(self.element), self.system, self.code)
+
+    def search(self, status: str) -> list[tuple[str, str]]:
+        """Search parameters for the marked Communications of one status."""
+        return [("status", status), (self.element.value, self.token)]
+
+
+def is_inbound(communication: Mapping[str, Any]) -> bool:
+    """Whether the adapter itself wrote it as a received message."""
+    return has_code(communication.get("category"), DIRECTION_SYSTEM, "inbound")
+
+
+def wants_resend(communication: Mapping[str, Any]) -> bool:
+    """Whether the author's resend instruction is on it."""
+    return has_code(communication.get("category"), INSTRUCTION_SYSTEM, "resend")
+
+
+def without_resend(communication: Mapping[str, Any]) -> list[Any]:
+    """`category` with the resend instruction taken out."""
+    return [
+        entry
+        for entry in communication.get("category", [])
+        if not has_code([entry], INSTRUCTION_SYSTEM, "resend")
+    ]

@@ -1,0 +1,41 @@
+"""Tasks: what a person has to decide (design §3)."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any, Final
+
+from adapter.domain.canonical import CANONICAL, REASON_SYSTEM, TASK_STATE_SYSTEM, TASK_SYSTEM
+from adapter.domain.reasons import Reason, TaskCode
+from adapter.domain.writeback import instant_text
+
+NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, CANONICAL)
+
+
+def task_id(communication: str, *, round: int, code: str) -> str:
+    """The same question always has the same id, so that it is asked once."""
+    return str(uuid.uuid5(NAMESPACE, f"task/{communication}/{round}/{code}"))
+
+
+def task(
+    communication: str,
+    *,
+    round: int,
+    reason: Reason,
+    code: TaskCode,
+    now: datetime,
+) -> dict[str, Any]:
+    """The Task that asks a person about one held Communication."""
+    return {
+        "resourceType": "Task",
+        "id": task_id(communication, round=round, code=reason.code),
+        "status": "requested",
+        "intent": "order",
+        "code": {"coding": [{"system": TASK_SYSTEM, "code": code.value}]},
+        "businessStatus": {"coding": [{"system": TASK_STATE_SYSTEM, "code": "open"}]},
+        "focus": {"reference": f"Communication/{communication}"},
+        "authoredOn": instant_text(now),
+        "reasonCode": {"coding": [{"system": REASON_SYSTEM, "code": reason.code}]},
+        "description": reason.sentence,
+    }

@@ -1,0 +1,182 @@
+"""The adapter's own memory. That something is absent from it proves nothing (protocol §1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol, TypedDict, Unpack
+
+from adapter.domain.mark import Mark
+from adapter.domain.message import MessageState
+from adapter.domain.ranking import Rank
+from adapter.domain.reasons import Reason
+from adapter.domain.transmission import State, Transmission
+
+
+class Facts(TypedDict, total=False):
+    """What may change together with a state."""
+
+    attempt: int
+    token: str
+    patient: str | None
+    destination: str | None
+    attachments: tuple[str, ...]
+    digest: str | None
+    message: str | None
+    reason: Reason | None
+    note: str | None
+    version: str | None
+    claimed_at: datetime | None
+    intent_at: datetime | None
+    sent_at: datetime | None
+    ended_at: datetime | None
+    due_at: datetime | None
+    write_at: datetime | None
+    checks: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """One webhook call as it came in, before anything was made of it."""
+
+    delivery_id: str
+    kind: str
+    received_at: datetime
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalStatus:
+    """What a status event says about one message."""
+
+    message: str
+    state: MessageState
+    at: datetime | None = None
+    detail: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One line of a Communication's timeline. It holds codes, ids and times, never patient content."""
+
+    at: datetime
+    round: int
+    what: str
+    note: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredSlot:
+    """One start of a POST by the wall clock."""
+
+    id: int
+    started_at: datetime
+    ended_at: datetime | None = None
+
+
+class Transmissions(Protocol):
+    """The work list. Every change is compare-and-set; nothing upserts."""
+
+    async def open(self, communication: str, *, round: int, rank: Rank, now: datetime) -> Transmission | None:
+        """A new row in `ready`, or the one that is still there in `ready`; `None` when the round is further."""
+        ...
+
+    async def restore(
+        self, communication: str, mark: Mark, *, rank: Rank, now: datetime
+    ) -> Transmission | None:
+        """A row rebuilt from a mark that the ledger does not know; `None` when somebody else was first."""
+        ...
+
+    async def newest(self, communication: str) -> Transmission | None:
+        """The row of the Communication's latest round."""
+        ...
+
+    async def change(
+        self, row: Transmission, state: State, *, now: datetime, event: str, **facts: Unpack[Facts]
+    ) -> Transmission | None:
+        """Moves the row; `None` when it is no longer as given, or when another row holds the message id.
+
+        Recording a message id joins a final status that arrived before it, in the same transaction.
+        """
+        ...
+
+    async def by_message(self, message_id: str) -> Transmission | None:
+        """The row that holds Metriport's id."""
+        ...
+
+    async def due(self, now: datetime, *, limit: int) -> Sequence[Transmission]:
+        """Rows with a step or a write-back whose time has come, the longest due first."""
+        ...
+
+    async def in_states(self, states: frozenset[State], *, limit: int = 1000) -> Sequence[Transmission]:
+        """Rows in any of the states, oldest first."""
+        ...
+
+    async def all_of(self, communication: str) -> Sequence[Transmission]:
+        """All rounds, newest first."""
+        ...
+
+
+class Slots(Protocol):
+    """The account's pace."""
+
+    async def latest(self, count: int) -> Sequence[StoredSlot]:
+        """The last slots, oldest first."""
+        ...
+
+    async def intend(
+        self, row: Transmission, *, now: datetime, event: str
+    ) -> tuple[Transmission, StoredSlot] | None:
+        """The intent and its slot, in one transaction (protocol §4.5); `None` when the row is not as given."""
+        ...
+
+    async def end(self, slot: StoredSlot, *, now: datetime) -> None:
+        """The answer was received."""
+        ...
+
+    async def hold_lane(self, holder: str, *, now: datetime, seconds: float) -> bool:
+        """Takes or keeps the lane's lease for the holder; `False` while another one has it."""
+        ...
+
+    async def leave_lane(self, holder: str) -> None:
+        """Gives the lease back."""
+        ...
+
+
+class Inbox(Protocol):
+    """Webhook calls, kept before they are answered."""
+
+    async def keep(self, delivery: Delivery) -> None:
+        """Commits the delivery. A known one is opened again, never skipped."""
+        ...
+
+    async def waiting(self, *, limit: int) -> Sequence[Delivery]:
+        """Deliveries that still want work, oldest first."""
+        ...
+
+    async def done(self, delivery: Delivery, *, note: str) -> None:
+        """The work of the delivery is done."""
+        ...
+
+    async def keep_status(self, status: FinalStatus, *, now: datetime) -> None:
+        """Keeps a final status by message id, for a row that may not have the id yet."""
+        ...
+
+
+class Timeline(Protocol):
+    """What happened, for people."""
+
+    async def note(
+        self, communication: str, *, round: int, what: str, now: datetime, note: str | None = None
+    ) -> None:
+        """Adds one line."""
+        ...
+
+    async def timeline(self, communication: str) -> Sequence[Event]:
+        """The Communication's lines in order."""
+        ...
+
+
+class Ledger(Transmissions, Slots, Inbox, Timeline, Protocol):
+    """All of it."""

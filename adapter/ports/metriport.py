@@ -1,0 +1,71 @@
+"""Metriport Message Delivery, as the pipelines need it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from adapter.domain.attachment import Content
+from adapter.domain.message import Message, Send
+from adapter.domain.outcome import Answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """One reading of Metriport's list; `whole` when it was read to its end and added up."""
+
+    messages: tuple[Message, ...]
+    whole: bool
+    pages: int = 1
+
+
+class Messages(Protocol):
+    """Sending, and learning what became of it."""
+
+    async def send(self, send: Send, *, in_time: Callable[[], bool]) -> Answer:
+        """Posts once, never again in any layer; `in_time` is asked right before the first byte. Does not raise."""
+        ...
+
+    async def message(self, message_id: str) -> Message | None:
+        """One message; `None` when Metriport does not know the id.
+
+        Raises:
+            Temporary: it could not be learned now.
+            Rejected: the account or the route is refused.
+        """
+        ...
+
+    async def outbound(self, patient: str) -> Listing:
+        """All outbound messages for one patient. Raises as `message` does."""
+        ...
+
+
+class Documents(Protocol):
+    """Attachments on their way out."""
+
+    async def upload(self, content: Content, *, patient: str, description: Mapping[str, Any]) -> str:
+        """Uploads the bytes and gives Metriport's document id, usable from the 2xx of the upload on.
+
+        Raises:
+            Temporary: it could not be done now.
+            Rejected: Metriport refuses the document.
+        """
+        ...
+
+    async def listed(self, patient: str) -> frozenset[str]:
+        """The ids of the documents that Metriport lists for the patient."""
+        ...
+
+
+class Web(Protocol):
+    """Fetching an attachment from a url outside the FHIR server, without any credentials."""
+
+    async def fetch(self, url: str, *, most_bytes: int) -> tuple[bytes, str | None]:
+        """The bytes, at most `most_bytes` + 1 of them, and the content type.
+
+        Raises:
+            Temporary: no answer now.
+            Rejected: the url answers with an error; `status` is its HTTP status.
+        """
+        ...
