@@ -63,7 +63,9 @@ class Unverified(AdapterError):
 class MappingError(AdapterError):
     """A template cannot be used, or made something that is not valid."""
 
-    def __init__(self, message: str, *, template: str, line: int | None = None, path: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, template: str, line: int | None = None, path: str | None = None
+    ) -> None:
         place = template + (f", line {line}" if line is not None else "") + (f", at {path}" if path else "")
         super().__init__(f"{place}: {message}")
         self.template = template
