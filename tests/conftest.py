@@ -1,1 +1,86 @@
-"""What every test folder shares."""
+"""What every test folder shares: the real neighbours, and the lines that say which of them a run had."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import TypeVar
+
+import pytest
+
+from tests.neighbours import chromium as browser
+from tests.neighbours import hapi, postgresql
+from tests.neighbours.report import Missing, Report
+
+_REPORT = pytest.StashKey[Report]()
+_T = TypeVar("_T")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_REPORT] = Report.from_environment()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
+    """Outermost of its hooks, so that nothing but the closing line comes after it."""
+    yield
+    terminalreporter.section("neighbours")
+    for line in terminalreporter.config.stash[_REPORT].lines():
+        terminalreporter.line(line)
+
+
+def _serve(config: pytest.Config, name: str, server: AbstractContextManager[_T]) -> Iterator[_T]:
+    report = config.stash[_REPORT]
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(server)
+        except Missing as missing:
+            report.missing(name, str(missing))
+        report.ran(name)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def hapi_defaults(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL of a real HAPI as its official image comes: strict about references and ids."""
+    log = tmp_path_factory.mktemp("hapi") / "defaults.log"
+    yield from _serve(pytestconfig, "HAPI defaults", hapi.serving("defaults", log))
+
+
+@pytest.fixture(scope="session")
+def hapi_lax(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL of a real HAPI that lets everything through."""
+    log = tmp_path_factory.mktemp("hapi") / "lax.log"
+    yield from _serve(pytestconfig, "HAPI lax", hapi.serving("lax", log))
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(pytestconfig: pytest.Config) -> Iterator[postgresql.Postgresql]:
+    """A real PostgreSQL, one per run."""
+    yield from _serve(pytestconfig, "PostgreSQL", postgresql.serving())
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(postgresql_server: postgresql.Postgresql) -> Iterator[str]:
+    """The SQLAlchemy URL of a fresh database that the run's tests share."""
+    with postgresql_server.database() as url:
+        yield url
+
+
+@pytest.fixture
+def postgresql_database(postgresql_server: postgresql.Postgresql) -> Iterator[str]:
+    """The SQLAlchemy URL of a fresh database of this test's own."""
+    with postgresql_server.database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def chromium(pytestconfig: pytest.Config) -> str:
+    """The path of a browser."""
+    report = pytestconfig.stash[_REPORT]
+    try:
+        found = browser.executable()
+    except Missing as missing:
+        report.missing("Chromium", str(missing))
+    report.ran("Chromium")
+    return found

@@ -1,6 +1,7 @@
 package fhirserver;
 
 import ca.uhn.fhir.rest.server.RestfulServer;
+import java.io.IOException;
 import org.eclipse.jetty.ee10.servlet.ServletContextHandler;
 import org.eclipse.jetty.ee10.servlet.ServletHolder;
 import org.eclipse.jetty.http.UriCompliance;
@@ -41,6 +42,16 @@ public final class Main {
         System.out.printf(
                 "fhir ready on port %d after %d ms%n",
                 connector.getLocalPort(), (System.nanoTime() - started) / 1_000_000);
+        if (Boolean.getBoolean("fhir.tethered")) {
+            waitForEndOfInput();
+            System.exit(0);
+        }
         jetty.join();
+    }
+    /** Whoever started the server holds its standard input, so it cannot outlive them, however they end. */
+    private static void waitForEndOfInput() throws IOException {
+        while (System.in.read() >= 0) {
+            continue;
+        }
     }
 }
