@@ -36,6 +36,9 @@ def _serve(config: pytest.Config, name: str, server: AbstractContextManager[_T])
             running = stack.enter_context(server)
         except Missing as missing:
             report.missing(name, str(missing))
+        except RuntimeError as error:
+            report.broke(name, str(error))
+            raise
         report.ran(name)
         yield running
 

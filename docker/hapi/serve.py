@@ -160,7 +160,8 @@ def free_port() -> int:
 
 def end_with_input() -> None:
     """Ends this process, and so the server, when whoever holds its standard input is gone."""
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # unbuffered: a thread inside sys.stdin's lock aborts the interpreter's end
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 

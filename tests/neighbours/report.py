@@ -32,6 +32,10 @@ class Report:
         """The neighbour answered."""
         self._outcomes[name] = "ran"
 
+    def broke(self, name: str, why: str) -> None:
+        """The neighbour is there, but did not start."""
+        self._outcomes[name] = f"failed: {why.splitlines()[0]}"
+
     def missing(self, name: str, why: str) -> NoReturn:
         """Skips the test that asked, or fails it where the neighbour is required."""
         self._outcomes[name] = f"skipped: {why}"
