@@ -42,16 +42,26 @@ def authors_own(communication: Mapping[str, Any], known: Mark) -> bool:
     return not is_our_status(communication, newest([*marks_on(communication), known]) or known)
 
 
+def overtaken(communication: Mapping[str, Any], transmission: Transmission) -> bool:
+    """Whether the Communication already knows more of this round than the transmission does."""
+    return any(
+        mark.round == transmission.round and mark.progress > transmission.mark.progress
+        for mark in marks_on(communication)
+    )
+
+
 def written(communication: Resource, transmission: Transmission) -> Resource:
     """The Communication with the adapter's fields as the transmission now has them; all else as it was.
 
-    The author's own decision on `status` stays; then the mark and the identifier are all that is written.
+    The author's own decision on `status` stays, and a later round's status stays: then the mark and the identifier
+    are all that is written.
     """
     edited = copy.deepcopy(communication)
-    author_decided = authors_own(communication, transmission.mark)
     edited["extension"] = with_mark(communication, transmission.mark)
+    if any(mark.round > transmission.round for mark in marks_on(communication)):
+        return edited
     _set(edited, "identifier", _identifiers(communication, transmission.message))
-    if author_decided:
+    if authors_own(communication, transmission.mark):
         return edited
     status = status_for(transmission)
     if status is not None:

@@ -1,0 +1,45 @@
+"""Webhook deliveries that were kept: what is to be done about each (protocol §8).
+
+Today's events are the final statuses of what we sent. All others are kept and counted; none is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from adapter.errors import Rejected, Temporary
+from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.track import absorb
+from adapter.ports.ledger import Delivery, FinalStatus
+
+_log = structlog.get_logger(__name__)
+
+Reader = Callable[[bytes], FinalStatus | None]
+"""Reads a delivery's raw body; `None` for an event that is no final status."""
+
+_BATCH = 50
+
+
+async def work_off(context: Context, read: Reader) -> int:
+    """Works on the kept deliveries, oldest first; gives how many were finished. One that fails stops no other."""
+    finished = 0
+    for delivery in await context.ledger.waiting(limit=_BATCH):
+        finished += await _work(context, delivery, read)
+    return finished
+
+
+async def _work(context: Context, delivery: Delivery, read: Reader) -> bool:
+    try:
+        status = read(delivery.body)
+        if status is not None:
+            await absorb(context, status)
+    except Temporary:
+        return False
+    except Rejected:
+        _log.warning("delivery.unreadable", delivery=delivery.delivery_id, kind=delivery.kind)
+        await context.ledger.done(delivery, note="unreadable")
+        return True
+    await context.ledger.done(delivery, note="absorbed" if status else "kept")
+    return True

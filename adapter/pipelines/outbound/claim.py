@@ -1,0 +1,84 @@
+"""The claim: one version-checked write that sets `in-progress` and the mark, before anything is sent (protocol §2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from adapter.domain.mark import Token, marks_on
+from adapter.domain.message import Send
+from adapter.domain.resource import Resource
+from adapter.domain.transmission import State, Transmission
+from adapter.domain.writeback import written
+from adapter.errors import Conflict, Temporary
+from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.look import Wish
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """A claim of this process: the row, the call, the Communication as it was left, and when that was (boot clock)."""
+
+    row: Transmission
+    send: Send
+    communication: Resource = field(repr=False)
+    at: float
+
+
+async def claim(context: Context, wish: Wish, send: Send) -> Claimed | None:
+    """Claims the version that was rendered; `None` when somebody changed it meanwhile: look again.
+
+    Raises:
+        Temporary: the FHIR server could not take it, and the claim is not on it.
+        Rejected: the FHIR server refuses the write.
+    """
+    now = context.clock.now()
+    token = str(Token.mint(life=context.life, nonce=context.nonce(), resource_id=wish.row.communication))
+    planned = replace(
+        wish.row,
+        state=State.CLAIMED,
+        token=token,
+        patient=send.patient,
+        destination=send.destination,
+        attachments=send.attachments,
+        digest=send.digest,
+    )
+    fresh = await _write(context, wish, planned)
+    if fresh is None:
+        return None
+    row = await context.ledger.change(
+        wish.row,
+        State.CLAIMED,
+        now=now,
+        event="claimed",
+        token=token,
+        patient=send.patient,
+        destination=send.destination,
+        attachments=send.attachments,
+        digest=send.digest,
+        version=wish.version,
+        claimed_at=now,
+    )
+    if row is None:
+        # The ledger lost the row between opening and claiming. The mark is on the resource: the patrol finds it.
+        _log.warning("claim.row-lost", communication=wish.row.communication, round=wish.row.round)
+        return None
+    return Claimed(row=row, send=send, communication=fresh, at=context.clock.boot())
+
+
+async def _write(context: Context, wish: Wish, planned: Transmission) -> Resource | None:
+    try:
+        return await context.fhir.replace(written(wish.communication, planned), version=wish.version)
+    except Conflict:
+        return None
+    except Temporary as trouble:
+        if not trouble.applied:
+            raise
+        # The answer got lost. The claim is ours only if our token is in what is there now.
+        present = await context.fhir.read("Communication", planned.communication)
+        if present and any(mark.token == planned.token for mark in marks_on(present)):
+            return present
+        raise

@@ -1,0 +1,213 @@
+"""What is attached: every attachment read and checked before anything is uploaded (design §3)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from adapter.domain.attachment import (
+    DOCUMENT_TYPES,
+    MOST_ATTACHMENTS,
+    MOST_BYTES,
+    Content,
+    Listed,
+    attachments_of,
+    check_bytes,
+    check_document,
+    decode,
+    describe,
+    owner_of,
+    unreadable,
+)
+from adapter.domain.canonical import DOCUMENT_ID
+from adapter.domain.reasons import Reason, reason
+from adapter.domain.resource import (
+    LocalReference,
+    Resource,
+    contained,
+    identifiers,
+    items,
+    local_reference,
+    obj,
+    text,
+)
+from adapter.errors import Rejected
+from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.patient import Subject
+
+_DEFAULT_TYPE: Final = "application/octet-stream"
+
+Attached = Content | Listed
+
+
+async def find_contents(
+    context: Context, communication: Resource, subject: Subject
+) -> list[Attached] | Reason:
+    """All attachments in the order of the payload, or why one of them cannot go."""
+    found: list[Attached] = []
+    async for attached in _each(context, communication, subject):
+        if isinstance(attached, Reason):
+            return attached
+        found.append(attached)
+        if len(found) > MOST_ATTACHMENTS:
+            count = max(len(found), len(_payloads(communication)))
+            return reason("refused-too-many-attachments", count=count, limit=MOST_ATTACHMENTS)
+    return found
+
+
+def _payloads(communication: Resource) -> list[tuple[str, Mapping[str, Any]]]:
+    return [
+        (f"payload[{index}]", payload)
+        for index, payload in enumerate(items(communication.get("payload")))
+        if "contentAttachment" in payload or "contentReference" in payload
+    ]
+
+
+async def _each(
+    context: Context, communication: Resource, subject: Subject
+) -> AsyncIterator[Attached | Reason]:
+    for where, payload in _payloads(communication):
+        if "contentAttachment" in payload:
+            yield await _attachment(context, obj(payload["contentAttachment"]), subject, where=where)
+            continue
+        document = await _document(context, communication, obj(payload["contentReference"]), where=where)
+        if isinstance(document, Reason):
+            yield document
+            continue
+        async for attached in _expand(context, document, subject, where=where):
+            yield attached
+
+
+async def _document(
+    context: Context, communication: Resource, reference: Mapping[str, Any], *, where: str
+) -> Resource | Reason:
+    within = contained(communication, reference.get("reference"))
+    local = local_reference(reference.get("reference"), base_url=context.fhir.base_url)
+    kind = (within or {}).get("resourceType") if within else (local.type if local else None)
+    if kind is None:
+        return unreadable(where, "the reference leads nowhere on this FHIR server")
+    if kind not in DOCUMENT_TYPES:
+        return unreadable(where, "only DocumentReference, Binary, Media and DiagnosticReport can be sent")
+    document = within or (await _read(context, local) if local else None)
+    return document or unreadable(where, f"{local} does not exist")
+
+
+async def _read(context: Context, reference: LocalReference) -> Resource | None:
+    if reference.version:
+        return await context.fhir.read_version(reference.type, reference.id, reference.version)
+    return await context.fhir.read(reference.type, reference.id)
+
+
+async def _expand(
+    context: Context, document: Resource, subject: Subject, *, where: str
+) -> AsyncIterator[Attached | Reason]:
+    problem = _check_owner(context, document, subject, where=where) or check_document(document, where=where)
+    if problem:
+        yield problem
+        return
+    if document.get("resourceType") == "Binary":
+        yield await _binary(context, document, {}, where=where)
+        return
+    listed = await _listed(context, document, subject)
+    if listed:
+        yield Listed(where=where, document_id=listed)
+        return
+    attachments = attachments_of(document)
+    if not attachments:
+        yield unreadable(where, "the document has no content")
+    described = _described(document)
+    for index, attachment in enumerate(attachments):
+        place = where if len(attachments) == 1 else f"{where} content[{index}]"
+        yield await _attachment(context, {**described, **attachment}, subject, where=place)
+
+
+def _described(document: Resource) -> dict[str, Any]:
+    """What the document says of all its attachments; each may say it better itself."""
+    named, coded = describe(document)
+    facts = {
+        "title": text(document.get("description")),
+        "creation": document.get("date") or document.get("issued"),
+        "_type": named,
+        "_codings": coded,
+    }
+    return {name: fact for name, fact in facts.items() if fact}
+
+
+def _check_owner(context: Context, document: Resource, subject: Subject, *, where: str) -> Reason | None:
+    if subject.is_owner(owner_of(document), base_url=context.fhir.base_url):
+        return None
+    return reason("refused-attachment-other-patient", where=where)
+
+
+async def _listed(context: Context, document: Resource, subject: Subject) -> str | None:
+    known = identifiers(document, DOCUMENT_ID)
+    if not known:
+        return None
+    listed = await context.documents.listed(subject.metriport_id)
+    return next((document_id for document_id in known if document_id in listed), None)
+
+
+async def _attachment(
+    context: Context, attachment: Mapping[str, Any], subject: Subject, *, where: str
+) -> Content | Reason:
+    if "data" in attachment:
+        data = decode(attachment["data"], where=where)
+        return data if isinstance(data, Reason) else _content(attachment, data, None, where=where)
+    url = text(attachment.get("url"))
+    if url is None:
+        return unreadable(where, "it has neither data nor url")
+    local = local_reference(url, base_url=context.fhir.base_url)
+    if local is None:
+        return await _fetched(context, attachment, url, where=where)
+    if local.type != "Binary":
+        return unreadable(where, "its url names a resource that is no Binary")
+    binary = await _read(context, local)
+    if binary is None:
+        return unreadable(where, f"{local} does not exist")
+    return _check_owner(context, binary, subject, where=where) or await _binary(
+        context, binary, attachment, where=where
+    )
+
+
+async def _binary(
+    context: Context, binary: Resource, attachment: Mapping[str, Any], *, where: str
+) -> Content | Reason:
+    data: bytes | Reason
+    if "data" in binary:
+        data = decode(binary["data"], where=where)
+    else:  # servers that keep large content apart answer JSON without it
+        data = await context.fhir.read_bytes(str(binary.get("id")))
+    return (
+        data
+        if isinstance(data, Reason)
+        else _content(attachment, data, binary.get("contentType"), where=where)
+    )
+
+
+async def _fetched(
+    context: Context, attachment: Mapping[str, Any], url: str, *, where: str
+) -> Content | Reason:
+    parts = urlsplit(url)
+    if f"{parts.scheme}://{parts.netloc}" not in context.policy.allowed_origins:
+        return reason("refused-attachment-origin", where=where)
+    try:
+        data, kind = await context.web.fetch(url, most_bytes=MOST_BYTES)
+    except Rejected as refusal:
+        return unreadable(where, f"its url answers {refusal.status}")
+    return _content(attachment, data, kind, where=where)
+
+
+def _content(attachment: Mapping[str, Any], data: bytes, kind: object, *, where: str) -> Content | Reason:
+    problem = check_bytes(attachment, data, where=where)
+    if problem:
+        return problem
+    return Content(
+        where=where,
+        content_type=text(attachment.get("contentType")) or text(kind) or _DEFAULT_TYPE,
+        data=data,
+        title=text(attachment.get("title")),
+        created=text(attachment.get("creation")),
+        type_text=text(attachment.get("_type")),
+        type_codings=tuple(attachment.get("_codings", ())),
+    )

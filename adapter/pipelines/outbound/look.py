@@ -1,0 +1,144 @@
+"""One look at a Communication: what does its author want, and what do we already know about it (protocol §3)?"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import structlog
+
+from adapter.domain.mark import Mark, has_foreign_mark, marks_on, newest
+from adapter.domain.marker import is_inbound
+from adapter.domain.ranking import Rank, priority_of
+from adapter.domain.reasons import reason
+from adapter.domain.resource import Resource, instant, obj, version_of
+from adapter.domain.rounds import IN_PROGRESS, PREPARATION, Verdict, decide
+from adapter.domain.transmission import State, Transmission
+from adapter.domain.writeback import OVERWRITTEN
+from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.writeback import write_back
+from adapter.pipelines.step import Park
+
+_log = structlog.get_logger(__name__)
+
+_FIRST_VERSION = "1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sighting:
+    """A Communication that a search or a doorbell showed. It may be stale; it carries no authority."""
+
+    id: str
+    rank: Rank
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """An open round: the Communication as read, and its row in `ready`."""
+
+    communication: Resource = field(repr=False)
+    row: Transmission
+
+    @property
+    def version(self) -> str:
+        """The version that was read."""
+        return version_of(self.communication) or ""
+
+
+def sighting_of(communication: Resource, context: Context) -> Sighting:
+    """The sighting of a search result; its age is that of the version that was found."""
+    since = instant(obj(communication.get("meta")).get("lastUpdated")) or context.clock.now()
+    return Sighting(
+        id=str(communication.get("id")), rank=Rank(priority=priority_of(communication), since=since)
+    )
+
+
+async def sweep(context: Context) -> AsyncIterator[Sighting]:
+    """The queue itself: what is marked and in `preparation`. It empties itself, so there is no watermark."""
+    parameters = [
+        *context.policy.marker.search(PREPARATION),
+        *context.policy.extra_search,
+        ("_sort", "_lastUpdated"),
+    ]
+    async for communication in context.fhir.search("Communication", parameters):
+        yield sighting_of(communication, context)
+
+
+async def patrol(context: Context) -> int:
+    """The slow sweep over `in-progress`: rounds that the ledger does not know are rebuilt from their marks."""
+    rebuilt = 0
+    parameters = [*context.policy.marker.search(IN_PROGRESS), *context.policy.extra_search]
+    async for communication in context.fhir.search("Communication", parameters):
+        mark = newest(marks_on(communication))
+        if mark is None or is_inbound(communication) or has_foreign_mark(communication):
+            continue
+        row = await context.ledger.newest(str(communication["id"]))
+        if row is None or row.round < mark.round:
+            rebuilt += await _rebuild(context, sighting_of(communication, context), mark) is not None
+        elif row.state is not State.READY and row.mark.progress > mark.progress and row.write_at is None:
+            await context.ledger.change(
+                row, row.state, now=context.clock.now(), event="behind", write_at=context.clock.now()
+            )
+    return rebuilt
+
+
+async def look(context: Context, sighting: Sighting) -> Wish | None:
+    """Reads the Communication and does what it asks; gives the wish when a round is to open."""
+    communication = await context.fhir.read("Communication", sighting.id)
+    if communication is None or not context.policy.marker.on(communication):
+        return None
+    if has_foreign_mark(communication):
+        _log.warning(
+            "communication.copied-mark", communication=sighting.id, advice="remove the copied extension"
+        )
+        return None
+    known = await _known_mark(context, communication)
+    decision = decide(communication, known)
+    if decision.verdict is Verdict.PUT_BACK and known is not None:
+        await _put_back(context, sighting, known, communication)
+    if decision.verdict is not Verdict.OPEN:
+        return None
+    row = await context.ledger.open(
+        sighting.id, round=decision.round, rank=sighting.rank, now=context.clock.now()
+    )
+    return Wish(communication=communication, row=row) if row else None
+
+
+def inbound(communication: Resource) -> Park | None:
+    """Nothing inbound is ever outbound, whatever its status."""
+    return Park(reason=reason("refused-inbound")) if is_inbound(communication) else None
+
+
+async def _known_mark(context: Context, communication: Resource) -> Mark | None:
+    marks = marks_on(communication)
+    row = await context.ledger.newest(str(communication["id"]))
+    if row is not None and row.state is not State.READY:
+        marks.append(row.mark)
+    if communication.get("status") == PREPARATION and version_of(communication) != _FIRST_VERSION:
+        # A stale copy may have been saved over our mark, and the ledger may be young: only the history knows then.
+        for version in await context.fhir.history("Communication", str(communication["id"])) or []:
+            marks.extend(mark for mark in marks_on(version) if mark.fits(str(communication["id"])))
+    return newest(marks)
+
+
+async def _put_back(context: Context, sighting: Sighting, known: Mark, communication: Resource) -> None:
+    row = await context.ledger.newest(sighting.id)
+    if row is None or row.round < known.round:
+        row = await _rebuild(context, sighting, known)
+    if row is None:
+        return
+    noted = await context.ledger.change(
+        row,
+        row.state,
+        now=context.clock.now(),
+        event="overwritten",
+        note=OVERWRITTEN,
+        write_at=context.clock.now(),
+    )
+    if noted:
+        await write_back(context, noted, communication=communication)
+
+
+async def _rebuild(context: Context, sighting: Sighting, mark: Mark) -> Transmission | None:
+    _log.info("transmission.rebuilt", communication=sighting.id, round=mark.round)
+    return await context.ledger.restore(sighting.id, mark, rank=sighting.rank, now=context.clock.now())

@@ -1,0 +1,62 @@
+"""What cannot go as it is: refused or held, with its code, its sentence, and a Task where a person has to act."""
+
+from __future__ import annotations
+
+from adapter.domain.mark import Token
+from adapter.domain.reasons import Reason, task_for
+from adapter.domain.resource import Resource, version_of
+from adapter.domain.tasks import task
+from adapter.domain.transmission import State, Transmission
+from adapter.errors import Conflict, Rejected
+from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.look import Wish
+from adapter.pipelines.outbound.writeback import write_back
+
+
+def state_for(reason: Reason) -> State:
+    """Held reasons hold, all others refuse."""
+    return State.HELD if reason.code.startswith("held-") else State.REFUSED
+
+
+async def park(context: Context, wish: Wish, reason: Reason) -> None:
+    """Ends the round of a wish that was never claimed."""
+    now = context.clock.now()
+    state = state_for(reason)
+    token = str(Token.mint(life=context.life, nonce=context.nonce(), resource_id=wish.row.communication))
+    row = await context.ledger.change(
+        wish.row,
+        state,
+        now=now,
+        event=state.value,
+        token=token,
+        reason=reason,
+        version=version_of(wish.communication),
+        ended_at=now,
+        write_at=now,
+    )
+    if row:
+        await tell(context, row, communication=wish.communication)
+
+
+async def tell(context: Context, row: Transmission, *, communication: Resource | None = None) -> None:
+    """Writes the end on the Communication, and asks a person where the reason wants one."""
+    await ask(context, row)
+    await write_back(context, row, communication=communication)
+
+
+async def ask(context: Context, row: Transmission) -> None:
+    """The Task for the row's reason, created once and never overwritten.
+
+    A server that refuses the Task keeps nothing else from being written: the reason is on the Communication too.
+    """
+    code = task_for(row.reason.code) if row.reason else None
+    if row.reason is None or code is None:
+        return
+    question = task(row.communication, round=row.round, reason=row.reason, code=code, now=context.clock.now())
+    try:
+        if await context.fhir.read("Task", question["id"]) is None:
+            await context.fhir.put(question)
+    except (Rejected, Conflict):
+        await context.ledger.note(
+            row.communication, round=row.round, what="task-refused", now=context.clock.now()
+        )

@@ -1,0 +1,166 @@
+"""From a Communication to the exact call: patient, destination, attachments, text; then the uploads.
+
+`plan` only reads, so a preview shows what would be sent. `complete` uploads, once per Communication and round.
+What Metriport would refuse is refused here, before the claim.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from adapter.domain.attachment import MOST_ATTACHMENTS, Content
+from adapter.domain.canonical import DIRECTION_SYSTEM
+from adapter.domain.message import MOST_BODY_UNITS, MOST_SUBJECT_UNITS, Send
+from adapter.domain.reasons import Reason, reason
+from adapter.domain.resource import Resource, has_code
+from adapter.domain.text import normalise, utf16_length
+from adapter.domain.writeback import instant_text
+from adapter.errors import Rejected
+from adapter.pipelines.outbound.contents import Attached, find_contents
+from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.patient import Subject, find_subject
+from adapter.pipelines.outbound.recipient import Address, find_address
+
+_BAD_DOCUMENT = frozenset({400, 413, 422})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that the call needs but the ids of the documents still to be uploaded."""
+
+    communication: Resource = field(repr=False)
+    subject: Subject
+    address: Address
+    subject_line: str = field(repr=False)
+    body: str | None = field(repr=False)
+    contents: tuple[Attached, ...] = ()
+
+
+async def plan(context: Context, communication: Resource) -> Plan | Reason:
+    """The plan, or the reason why there is none.
+
+    Raises:
+        Temporary: a neighbour could not answer; nothing is decided.
+        MappingError: a template is wrong; nothing is decided.
+    """
+    problem = _unfit(communication)
+    if problem:
+        return problem
+    texts = _texts(context, communication)
+    if isinstance(texts, Reason):
+        return texts
+    subject = await find_subject(context, communication)
+    if isinstance(subject, Reason):
+        return subject
+    address = await find_address(context, communication)
+    if isinstance(address, Reason):
+        return address
+    contents = await find_contents(context, communication, subject)
+    if isinstance(contents, Reason):
+        return contents
+    return _fitted(communication, subject=subject, address=address, texts=texts, contents=contents)
+
+
+def _unfit(communication: Resource) -> Reason | None:
+    if has_code(communication.get("category"), DIRECTION_SYSTEM, "inbound"):
+        return reason("refused-inbound")
+    if communication.get("modifierExtension") or communication.get("implicitRules"):
+        return reason("refused-modifier-extension", where="The Communication")
+    return None
+
+
+def _texts(context: Context, communication: Resource) -> tuple[str, str] | Reason:
+    made = context.mappings.render(
+        "outbound/text", communication=communication, default_subject=context.policy.default_subject
+    )
+    line, body = normalise(str(made.get("subject", ""))), normalise(str(made.get("body", "")))
+    if not line:
+        return reason("refused-no-subject-line")
+    if (length := utf16_length(line)) > MOST_SUBJECT_UNITS:
+        return reason("refused-subject-too-long", length=length, limit=MOST_SUBJECT_UNITS)
+    if (length := utf16_length(body)) > MOST_BODY_UNITS and context.policy.long_body == "refuse":
+        return reason("refused-body-too-long", length=length, limit=MOST_BODY_UNITS)
+    return line, body
+
+
+def _fitted(
+    communication: Resource,
+    *,
+    subject: Subject,
+    address: Address,
+    texts: tuple[str, str],
+    contents: list[Attached],
+) -> Plan | Reason:
+    line, body = texts
+    if utf16_length(body) > MOST_BODY_UNITS:
+        contents = [_as_attachment(body), *contents]
+        body = ""
+    if len(contents) > MOST_ATTACHMENTS:
+        return reason("refused-too-many-attachments", count=len(contents), limit=MOST_ATTACHMENTS)
+    if not body and not contents:
+        return reason("refused-no-content")
+    return Plan(
+        communication=communication,
+        subject=subject,
+        address=address,
+        subject_line=line,
+        body=body or None,
+        contents=tuple(contents),
+    )
+
+
+def _as_attachment(body: str) -> Content:
+    return Content(
+        where="payload",
+        content_type="text/plain; charset=utf-8",
+        data=body.encode("utf-8", "replace"),
+        title="message.txt",
+        type_text="Message text",
+    )
+
+
+async def complete(context: Context, planned: Plan) -> Send | Reason:
+    """Uploads what is to be attached and makes the call.
+
+    Raises:
+        Temporary: Metriport could not take a document now.
+        MappingError: a template is wrong.
+    """
+    document_ids: list[str] = []
+    for content in planned.contents:
+        if not isinstance(content, Content):
+            document_ids.append(content.document_id)
+            continue
+        try:
+            document_ids.append(await _upload(context, planned, content))
+        except Rejected as refusal:
+            if refusal.status not in _BAD_DOCUMENT:
+                raise
+            return reason("refused-by-metriport", detail=f"{content.where}: {' '.join(refusal.issues)}")
+    return render(context, planned, document_ids)
+
+
+def render(context: Context, planned: Plan, document_ids: list[str]) -> Send:
+    """The call for these documents."""
+    body = context.mappings.render(
+        "outbound/message",
+        communication=planned.communication,
+        destination=planned.address.destination,
+        subject=planned.subject_line,
+        body=planned.body,
+        attachments=document_ids,
+        npis=list(planned.address.npis),
+    )
+    return Send(patient=planned.subject.metriport_id, body=body)
+
+
+async def _upload(context: Context, planned: Plan, content: Content) -> str:
+    description = context.mappings.render(
+        "outbound/document",
+        communication=planned.communication,
+        attachment=content,
+        now=instant_text(context.clock.now()),
+    )
+    return await context.documents.upload(
+        content, patient=planned.subject.metriport_id, description=description
+    )

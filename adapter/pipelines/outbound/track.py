@@ -1,0 +1,133 @@
+"""From accepted to ended: status events, polls, and what to do when no acknowledgement comes (protocol §7)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from adapter.domain.message import Message, MessageState
+from adapter.domain.reasons import reason
+from adapter.domain.transmission import ENDED, State, Transmission
+from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.park import ask
+from adapter.pipelines.outbound.transmit import unknown
+from adapter.pipelines.outbound.writeback import write_back
+from adapter.ports.ledger import FinalStatus
+
+_log = structlog.get_logger(__name__)
+
+STATE_FOR: Final = {MessageState.COMPLETED: State.COMPLETED, MessageState.FAILED: State.FAILED}
+_LONGEST_PAUSE: Final = timedelta(hours=6)
+_FIRST_PAUSE: Final = timedelta(seconds=30)
+_UNLEARNT: Final = timedelta(minutes=15)
+
+
+async def absorb(context: Context, status: FinalStatus) -> None:
+    """Takes a final status event in. One for an id that we do not know is kept: recording the id joins it.
+
+    Raises:
+        Temporary: a contradiction could not be settled now.
+    """
+    await context.ledger.keep_status(status, now=context.clock.now())
+    row = await context.ledger.by_message(status.message)
+    if row is None or row.state is STATE_FOR[status.state]:
+        return
+    if row.state in ENDED:
+        await _contradiction(context, row)
+        return
+    await _end(context, row, status)
+
+
+async def poll(context: Context, row: Transmission) -> None:
+    """Asks Metriport how far the message is.
+
+    Raises:
+        Temporary, Rejected: it could not be learned; the row stays due.
+    """
+    message = await context.messages.message(str(row.message))
+    if message is not None and message.state is not MessageState.PROCESSING:
+        await _end(context, row, _final(message))
+        return
+    await _wait_on(context, row)
+
+
+async def recover(context: Context) -> int:
+    """Claims of an earlier process life with neither message nor end: their outcome is unknown (protocol §2)."""
+    found = 0
+    for row in await context.ledger.in_states(frozenset({State.CLAIMED, State.INTENT, State.WAITING})):
+        if not row.token.startswith(f"{context.life}."):
+            await unknown(context, row, "the adapter stopped while it was being sent")
+            found += 1
+    return found
+
+
+async def due(context: Context, row: Transmission) -> None:
+    """The step of a row whose time has come."""
+    now = context.clock.now()
+    if row.write_at is not None and row.write_at <= now:
+        await write_back(context, row)
+        return
+    if row.state is State.SENT:
+        await poll(context, row)
+    else:
+        await context.ledger.change(row, row.state, now=now, event="still-unknown", due_at=now + _UNLEARNT)
+
+
+async def _end(context: Context, row: Transmission, status: FinalStatus) -> None:
+    now = context.clock.now()
+    failed = status.state is MessageState.FAILED
+    ended = await context.ledger.change(
+        row,
+        STATE_FOR[status.state],
+        now=now,
+        event=status.state.value,
+        reason=reason("delivery-failed", detail=status.detail or "no reason was given") if failed else None,
+        note=None,
+        ended_at=status.at or now,
+        due_at=None,
+        write_at=now,
+    )
+    if ended:
+        await write_back(context, ended)
+
+
+async def _contradiction(context: Context, row: Transmission) -> None:
+    message = await context.messages.message(str(row.message))
+    if message is None or message.state is MessageState.PROCESSING or STATE_FOR[message.state] is row.state:
+        return
+    _log.warning("status.contradicted", communication=row.communication, message=row.message)
+    await _end(context, row, _final(message))
+
+
+def _final(message: Message) -> FinalStatus:
+    return FinalStatus(
+        message=message.id, state=message.state, at=message.completed_at, detail=message.detail
+    )
+
+
+async def _wait_on(context: Context, row: Transmission) -> None:
+    now = context.clock.now()
+    waited = now - (row.sent_at or now)
+    pause = min(_FIRST_PAUSE * 2 ** min(row.checks, 12), _LONGEST_PAUSE)
+    if waited < context.policy.unconfirmed_after:
+        await context.ledger.change(
+            row, row.state, now=now, event="still-processing", due_at=now + pause, checks=row.checks + 1
+        )
+        return
+    hours = int(context.policy.unconfirmed_after.total_seconds() // 3600)
+    gave_up = waited >= context.policy.given_up_after
+    doubtful = await context.ledger.change(
+        row,
+        row.state,
+        now=now,
+        event="unconfirmed",
+        reason=reason("delivery-unconfirmed", hours=hours),
+        checks=row.checks + 1,
+        due_at=None if gave_up else now + _LONGEST_PAUSE,
+        write_at=now,
+    )
+    if doubtful:
+        await ask(context, doubtful)
+        await write_back(context, doubtful)

@@ -1,0 +1,201 @@
+"""The send itself: re-read, intent and slot, one POST, record, write back (protocol §4.4 to §4.7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from adapter.domain.evidence import found_in
+from adapter.domain.outcome import Answer, LaneStopped, Refused, Sent, TooLate, Unknown, Waiting
+from adapter.domain.reasons import Reason, reason
+from adapter.domain.resource import Resource, version_of
+from adapter.domain.transmission import State, Transmission
+from adapter.domain.writeback import authors_own, overtaken
+from adapter.pipelines.outbound.claim import Claimed
+from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.park import state_for, tell
+from adapter.pipelines.outbound.writeback import write_back
+
+_log = structlog.get_logger(__name__)
+
+FRESH_SECONDS: Final = 2.0
+DEADLINE_SECONDS: Final = 10.0
+FIRST_CHECK: Final = timedelta(seconds=30)
+_SETTLE: Final = timedelta(seconds=10 + 20 + 30)
+_PAUSE_SECONDS: Final = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sending:
+    """How one go at the slot ended. With `again` the same claim wants another slot, not before `not_before`."""
+
+    claimed: Claimed
+    again: bool = False
+    pause_seconds: float = 0.0
+    stopped: str | None = None
+
+
+async def still_wanted(context: Context, claimed: Claimed) -> Claimed | None:
+    """Reads the Communication again when the claim is not fresh; `None` when it was withdrawn meanwhile.
+
+    Raises:
+        Temporary: the FHIR server could not answer.
+    """
+    if claimed.row.state is State.CLAIMED and context.clock.boot() - claimed.at <= FRESH_SECONDS:
+        return claimed
+    present = await context.fhir.read("Communication", claimed.row.communication)
+    if present is None or authors_own(present, claimed.row.mark):
+        await _withdraw(context, claimed.row, present)
+        return None
+    if overtaken(present, claimed.row):
+        return None
+    changed = version_of(present) != version_of(claimed.communication)
+    return replace(
+        claimed,
+        communication=present,
+        at=context.clock.boot(),
+        row=replace(claimed.row, note=_edited(claimed.row)) if changed else claimed.row,
+    )
+
+
+def _edited(row: Transmission) -> str:
+    return f"Version {row.version} was sent; what was changed after that was not."
+
+
+async def _withdraw(context: Context, row: Transmission, present: Resource | None) -> None:
+    now = context.clock.now()
+    ended = await context.ledger.change(
+        row, State.WITHDRAWN, now=now, event="withdrawn", ended_at=now, write_at=now, reason=None
+    )
+    if ended:
+        await write_back(context, ended, communication=present)
+
+
+async def settled_elsewhere(context: Context, claimed: Claimed) -> Transmission | None:
+    """Before a repeat after 429 or without a connection: is it on Metriport's list all the same (protocol §5)?
+
+    Raises:
+        Temporary, Rejected: the list cannot be read; the lane goes on waiting.
+    """
+    listing = await context.messages.outbound(claimed.send.patient)
+    since = claimed.row.intent_at or context.clock.now()
+    for message in found_in(listing.messages, claimed.send, since=since):
+        if await context.ledger.by_message(message.id) is None:
+            return await _record_sent(context, claimed.row, message.id, sent_at=message.sent_at)
+    return None
+
+
+async def transmit(context: Context, claimed: Claimed) -> Sending:
+    """Takes the slot whose time has come, posts once, records what the answer means."""
+    deadline = context.clock.boot() + DEADLINE_SECONDS
+    intended = await context.ledger.intend(claimed.row, now=context.clock.now(), event="intent")
+    if intended is None:
+        _log.warning("send.row-lost", communication=claimed.row.communication, round=claimed.row.round)
+        return Sending(claimed=claimed)
+    row, slot = intended
+    answer = await context.messages.send(claimed.send, in_time=lambda: context.clock.boot() < deadline)
+    await context.ledger.end(slot, now=context.clock.now())
+    return await _record(context, replace(claimed, row=replace(row, note=claimed.row.note)), answer)
+
+
+async def _record(context: Context, claimed: Claimed, answer: Answer) -> Sending:
+    row = claimed.row
+    match answer:
+        case Sent(message_id=message_id):
+            recorded = await _record_sent(context, row, message_id, sent_at=None)
+            if recorded:
+                await write_back(context, recorded, communication=claimed.communication)
+        case Refused(code=code, detail=detail):
+            await _refused(context, claimed, reason(code, detail=detail))
+        case Waiting(why=why, retry_after_seconds=pause):
+            return await _waiting(context, claimed, why, pause=pause or _PAUSE_SECONDS)
+        case LaneStopped(why=why):
+            sending = await _waiting(context, claimed, why, pause=_PAUSE_SECONDS)
+            return replace(sending, stopped=why)
+        case TooLate():
+            late = await context.ledger.change(row, State.CLAIMED, now=context.clock.now(), event="too-late")
+            return Sending(claimed=replace(claimed, row=late or row), again=late is not None)
+        case Unknown(why=why):
+            await unknown(context, row, why, communication=claimed.communication)
+    return Sending(claimed=claimed)
+
+
+async def _record_sent(
+    context: Context, row: Transmission, message_id: str, *, sent_at: datetime | None
+) -> Transmission | None:
+    now = context.clock.now()
+    recorded = await context.ledger.change(
+        row,
+        State.SENT,
+        now=now,
+        event="sent",
+        message=message_id,
+        sent_at=sent_at or now,
+        note=row.note,
+        reason=None,
+        due_at=now + FIRST_CHECK,
+        write_at=now,
+    )
+    if recorded is None:
+        _log.error("send.not-recorded", communication=row.communication, round=row.round, message=message_id)
+    return recorded
+
+
+async def _refused(context: Context, claimed: Claimed, why: Reason) -> None:
+    now = context.clock.now()
+    state = state_for(why)
+    row = await context.ledger.change(
+        claimed.row, state, now=now, event=state.value, reason=why, ended_at=now, write_at=now
+    )
+    if row:
+        await tell(context, row, communication=claimed.communication)
+
+
+async def _waiting(context: Context, claimed: Claimed, why: str, *, pause: float) -> Sending:
+    now = context.clock.now()
+    row = await context.ledger.change(
+        claimed.row,
+        State.WAITING,
+        now=now,
+        event="waiting",
+        reason=reason("waiting-for-metriport", why=why),
+        note=claimed.row.note,
+        write_at=now,
+    )
+    if row is None:
+        return Sending(claimed=claimed)
+    communication = await write_back(context, row, communication=claimed.communication)
+    present = await present_row(context, row)
+    return Sending(
+        claimed=replace(claimed, row=present, communication=communication or claimed.communication),
+        again=True,
+        pause_seconds=pause,
+    )
+
+
+async def present_row(context: Context, row: Transmission) -> Transmission:
+    """The row as the ledger has it now."""
+    rounds = await context.ledger.all_of(row.communication)
+    return next((present for present in rounds if present.id == row.id), row)
+
+
+async def unknown(
+    context: Context, row: Transmission, why: str, *, communication: Resource | None = None
+) -> None:
+    """The outcome was not learned: it stays open, and nothing is sent again blindly."""
+    now = context.clock.now()
+    doubtful = await context.ledger.change(
+        row,
+        State.UNKNOWN,
+        now=now,
+        event="unknown",
+        reason=reason("outcome-unknown", why=why),
+        note=row.note,
+        due_at=(row.intent_at or now) + _SETTLE + context.policy.list_lag,
+        write_at=now,
+    )
+    if doubtful:
+        await write_back(context, doubtful, communication=communication)

@@ -1,0 +1,88 @@
+"""Writing on the author's resource: from the present state, the adapter's fields only, never over a change of others.
+
+A write-back that cannot be done now is due again later; the outcome is in the ledger meanwhile (protocol §7).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+
+from adapter.domain.resource import Resource, version_of
+from adapter.domain.transmission import Transmission
+from adapter.domain.writeback import needs_write, overtaken, written
+from adapter.errors import Conflict, Rejected, Temporary
+from adapter.pipelines.outbound.context import Context
+
+_log = structlog.get_logger(__name__)
+
+_ATTEMPTS = 6
+_AFTER_OUTAGE = timedelta(seconds=15)
+_AFTER_REFUSAL = timedelta(days=1)
+
+
+async def write_back(
+    context: Context, row: Transmission, *, communication: Resource | None = None
+) -> Resource | None:
+    """Brings the Communication in line with the row; gives it as it then is, `None` when it is gone or must wait.
+
+    `communication` is the resource if it was read a moment ago: that saves a read, and a conflict costs nothing but one.
+    """
+    try:
+        resource = await _write(context, row, communication)
+    except (Temporary, Conflict):
+        await _later(context, row, _AFTER_OUTAGE, "write-waits")
+        return None
+    except Rejected as refusal:
+        _log.error(
+            "communication.write-refused",
+            communication=row.communication,
+            status=refusal.status,
+            advice="the outcome is kept in the ledger; mend the resource or the server's rules",
+        )
+        await _later(context, row, _AFTER_REFUSAL, "write-refused")
+        return None
+    return resource
+
+
+async def _write(context: Context, row: Transmission, communication: Resource | None) -> Resource | None:
+    for _ in range(_ATTEMPTS):
+        if communication is None:
+            row = await _present(context, row)
+            communication = await context.fhir.read("Communication", row.communication)
+        if communication is None:
+            await _settle(context, row, event="gone", version=row.version)
+            return None
+        if overtaken(communication, row) or not needs_write(communication, row):
+            await _settle(context, row, event="in-line", version=version_of(communication))
+            return communication
+        try:
+            fresh = await context.fhir.replace(
+                written(communication, row), version=version_of(communication) or ""
+            )
+        except Conflict:
+            communication = None
+            continue
+        await _settle(context, row, event="written", version=version_of(fresh))
+        return fresh
+    raise Conflict(f"Communication/{row.communication} changed {_ATTEMPTS} times while it was written")
+
+
+async def _present(context: Context, row: Transmission) -> Transmission:
+    """The row as the ledger has it now; as given, when a lost ledger does not know it any more."""
+    rounds = await context.ledger.all_of(row.communication)
+    return next((present for present in rounds if present.id == row.id), row)
+
+
+async def _settle(context: Context, row: Transmission, *, event: str, version: str | None) -> None:
+    if row.write_at is not None or row.version != version:
+        await context.ledger.change(
+            row, row.state, now=context.clock.now(), event=event, write_at=None, version=version
+        )
+
+
+async def _later(context: Context, row: Transmission, pause: timedelta, event: str) -> None:
+    now = context.clock.now()
+    present = await _present(context, row)
+    await context.ledger.change(present, present.state, now=now, event=event, write_at=now + pause)
