@@ -1,0 +1,73 @@
+"""One HTTP exchange: all of this package's network code goes through here.
+
+Transports are used as they are, without httpx's client around them: no cookie is kept, no redirect followed,
+no netrc or proxy setting picked up from the environment, and no URL written to httpx's log (a presigned one is
+a credential).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import httpx
+
+from adapter.errors import AdapterError, Temporary
+from adapter.metriport import wire
+
+# What the network, or a neighbour that breaks the rules of HTTP, can do to an exchange.
+FAILURES: Final = (httpx.HTTPError, OSError)
+
+_CONNECT_SECONDS: Final = 8.0  # once for TCP and once for TLS: together less than any deadline here
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """A whole answer. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    def refusal(self, *, doing: str, now: datetime) -> AdapterError | None:
+        """The error that the answer is, `None` for a 2xx."""
+        return wire.refusal(self.status, self.headers, self.body, doing=doing, now=now)
+
+
+def transport(*, keep_alive: int) -> httpx.AsyncHTTPTransport:
+    """A real transport: HTTP/1.1, no retries, so many idle connections kept."""
+    limits = httpx.Limits(max_keepalive_connections=keep_alive)
+    return httpx.AsyncHTTPTransport(http1=True, http2=False, retries=0, limits=limits)
+
+
+async def exchange(
+    over: httpx.AsyncBaseTransport, request: httpx.Request, *, seconds: float, most_bytes: int
+) -> Answered:
+    """Sends the request once and reads the answer, cut at `most_bytes` + 1 bytes.
+
+    Raises:
+        httpx.HTTPError: the exchange failed.
+        TimeoutError: it took longer than `seconds` in all.
+    """
+    request.extensions["timeout"] = httpx.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds)).as_dict()
+    async with asyncio.timeout(seconds):
+        response = await over.handle_async_request(request)
+        try:
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > most_bytes:
+                    break
+        finally:
+            await response.aclose()
+    return Answered(
+        status=response.status_code, headers=dict(response.headers), body=bytes(body[: most_bytes + 1])
+    )
+
+
+def broken(error: BaseException, *, doing: str, applied: bool) -> Temporary:
+    """What a failure of the network means to the caller; the kind of failure, never its text."""
+    return Temporary(f"{doing}: no whole answer came ({type(error).__name__}).", applied=applied)
