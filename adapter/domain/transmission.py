@@ -30,7 +30,7 @@ class State(StrEnum):
 
 
 MOVES: Final[dict[State, frozenset[State]]] = {
-    State.READY: frozenset({State.CLAIMED, State.REFUSED, State.HELD, State.WITHDRAWN}),
+    State.READY: frozenset({State.CLAIMED, State.REFUSED, State.HELD, State.WITHDRAWN, State.UNKNOWN}),
     State.CLAIMED: frozenset({State.INTENT, State.UNKNOWN, State.WITHDRAWN}),
     State.INTENT: frozenset(
         {State.SENT, State.WAITING, State.REFUSED, State.HELD, State.UNKNOWN, State.CLAIMED}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from dataclasses import dataclass, field
 
 import structlog
@@ -10,14 +10,13 @@ import structlog
 from adapter.domain.mark import Mark, has_foreign_mark, marks_on, newest
 from adapter.domain.marker import is_inbound
 from adapter.domain.ranking import Rank, priority_of
-from adapter.domain.reasons import reason
 from adapter.domain.resource import Resource, instant, obj, version_of
 from adapter.domain.rounds import IN_PROGRESS, PREPARATION, Verdict, decide
 from adapter.domain.transmission import State, Transmission
 from adapter.domain.writeback import OVERWRITTEN
 from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.unknown import unknown
 from adapter.pipelines.outbound.writeback import write_back
-from adapter.pipelines.step import Park
 
 _log = structlog.get_logger(__name__)
 
@@ -64,22 +63,33 @@ async def sweep(context: Context) -> AsyncIterator[Sighting]:
         yield sighting_of(communication, context)
 
 
-async def patrol(context: Context) -> int:
-    """The slow sweep over `in-progress`: rounds that the ledger does not know are rebuilt from their marks."""
+async def patrol(context: Context, *, in_flight: Container[str] = ()) -> int:
+    """The slow sweep over `in-progress`: rounds that the ledger does not know are rebuilt from their marks.
+
+    `in_flight` are the Communications that this process is working on at this moment. Gives how many were rebuilt.
+    """
     rebuilt = 0
     parameters = [*context.policy.marker.search(IN_PROGRESS), *context.policy.extra_search]
     async for communication in context.fhir.search("Communication", parameters):
         mark = newest(marks_on(communication))
         if mark is None or is_inbound(communication) or has_foreign_mark(communication):
             continue
-        row = await context.ledger.newest(str(communication["id"]))
-        if row is None or row.round < mark.round:
-            rebuilt += await _rebuild(context, sighting_of(communication, context), mark) is not None
-        elif row.state is not State.READY and row.mark.progress > mark.progress and row.write_at is None:
-            await context.ledger.change(
-                row, row.state, now=context.clock.now(), event="behind", write_at=context.clock.now()
-            )
+        if str(communication["id"]) not in in_flight:
+            rebuilt += await _compare(context, sighting_of(communication, context), mark)
     return rebuilt
+
+
+async def _compare(context: Context, sighting: Sighting, mark: Mark) -> bool:
+    row = await context.ledger.newest(sighting.id)
+    if row is None or row.round < mark.round:
+        return await _rebuild(context, sighting, mark) is not None
+    now = context.clock.now()
+    if row.state is State.READY:
+        # The claim landed after its writer had stopped waiting for it. Nothing was sent by it, but who can be sure?
+        return await unknown(context, row, "the claim was found without a send", mark=mark) is not None
+    if row.mark.progress > mark.progress and row.write_at is None:
+        await context.ledger.change(row, row.state, now=now, event="behind", write_at=now)
+    return False
 
 
 async def look(context: Context, sighting: Sighting) -> Wish | None:
@@ -98,15 +108,9 @@ async def look(context: Context, sighting: Sighting) -> Wish | None:
         await _put_back(context, sighting, known, communication)
     if decision.verdict is not Verdict.OPEN:
         return None
-    row = await context.ledger.open(
-        sighting.id, round=decision.round, rank=sighting.rank, now=context.clock.now()
-    )
+    rank = sighting_of(communication, context).rank
+    row = await context.ledger.open(sighting.id, round=decision.round, rank=rank, now=context.clock.now())
     return Wish(communication=communication, row=row) if row else None
-
-
-def inbound(communication: Resource) -> Park | None:
-    """Nothing inbound is ever outbound, whatever its status."""
-    return Park(reason=reason("refused-inbound")) if is_inbound(communication) else None
 
 
 async def _known_mark(context: Context, communication: Resource) -> Mark | None:

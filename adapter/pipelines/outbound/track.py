@@ -12,7 +12,7 @@ from adapter.domain.reasons import reason
 from adapter.domain.transmission import ENDED, State, Transmission
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.park import ask
-from adapter.pipelines.outbound.transmit import unknown
+from adapter.pipelines.outbound.unknown import unknown
 from adapter.pipelines.outbound.writeback import write_back
 from adapter.ports.ledger import FinalStatus
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 import structlog
 
@@ -14,17 +15,21 @@ from adapter.domain.reasons import Reason, reason
 from adapter.domain.resource import Resource, version_of
 from adapter.domain.transmission import State, Transmission
 from adapter.domain.writeback import authors_own, overtaken
+from adapter.errors import Temporary
 from adapter.pipelines.outbound.claim import Claimed
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.park import state_for, tell
+from adapter.pipelines.outbound.unknown import unknown
 from adapter.pipelines.outbound.writeback import write_back
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
 FRESH_SECONDS: Final = 2.0
 DEADLINE_SECONDS: Final = 10.0
 FIRST_CHECK: Final = timedelta(seconds=30)
-_SETTLE: Final = timedelta(seconds=10 + 20 + 30)
 _PAUSE_SECONDS: Final = 15.0
 
 
@@ -91,14 +96,40 @@ async def settled_elsewhere(context: Context, claimed: Claimed) -> Transmission 
 async def transmit(context: Context, claimed: Claimed) -> Sending:
     """Takes the slot whose time has come, posts once, records what the answer means."""
     deadline = context.clock.boot() + DEADLINE_SECONDS
-    intended = await context.ledger.intend(claimed.row, now=context.clock.now(), event="intent")
+    try:
+        intended = await context.ledger.intend(claimed.row, now=context.clock.now(), event="intent")
+    except Temporary:
+        # It may have been committed. Nothing was posted, and only this claim could: back to waiting for a slot.
+        return await _back_to_slot(context, claimed, await insist(context, present_row, context, claimed.row))
     if intended is None:
         _log.warning("send.row-lost", communication=claimed.row.communication, round=claimed.row.round)
         return Sending(claimed=claimed)
     row, slot = intended
     answer = await context.messages.send(claimed.send, in_time=lambda: context.clock.boot() < deadline)
-    await context.ledger.end(slot, now=context.clock.now())
+    await insist(context, context.ledger.end, slot, now=context.clock.now())
     return await _record(context, replace(claimed, row=replace(row, note=claimed.row.note)), answer)
+
+
+async def insist(
+    context: Context, operation: Callable[P, Awaitable[T]], *arguments: P.args, **facts: P.kwargs
+) -> T:
+    """Repeats a ledger operation until the ledger can be reached: what was learned must not be forgotten."""
+    pause = 0.5
+    while True:
+        try:
+            return await operation(*arguments, **facts)
+        except Temporary:
+            await context.clock.sleep(pause)
+            pause = min(pause * 2, 15.0)
+
+
+async def _back_to_slot(context: Context, claimed: Claimed, row: Transmission) -> Sending:
+    if row.state is State.INTENT:
+        late = await insist(
+            context, context.ledger.change, row, State.CLAIMED, now=context.clock.now(), event="too-late"
+        )
+        return Sending(claimed=replace(claimed, row=late or row), again=late is not None)
+    return Sending(claimed=replace(claimed, row=row), again=row.state is claimed.row.state)
 
 
 async def _record(context: Context, claimed: Claimed, answer: Answer) -> Sending:
@@ -116,10 +147,9 @@ async def _record(context: Context, claimed: Claimed, answer: Answer) -> Sending
             sending = await _waiting(context, claimed, why, pause=_PAUSE_SECONDS)
             return replace(sending, stopped=why)
         case TooLate():
-            late = await context.ledger.change(row, State.CLAIMED, now=context.clock.now(), event="too-late")
-            return Sending(claimed=replace(claimed, row=late or row), again=late is not None)
+            return await _back_to_slot(context, claimed, row)
         case Unknown(why=why):
-            await unknown(context, row, why, communication=claimed.communication)
+            await insist(context, unknown, context, row, why, communication=claimed.communication)
     return Sending(claimed=claimed)
 
 
@@ -127,7 +157,9 @@ async def _record_sent(
     context: Context, row: Transmission, message_id: str, *, sent_at: datetime | None
 ) -> Transmission | None:
     now = context.clock.now()
-    recorded = await context.ledger.change(
+    recorded = await insist(
+        context,
+        context.ledger.change,
         row,
         State.SENT,
         now=now,
@@ -147,8 +179,16 @@ async def _record_sent(
 async def _refused(context: Context, claimed: Claimed, why: Reason) -> None:
     now = context.clock.now()
     state = state_for(why)
-    row = await context.ledger.change(
-        claimed.row, state, now=now, event=state.value, reason=why, ended_at=now, write_at=now
+    row = await insist(
+        context,
+        context.ledger.change,
+        claimed.row,
+        state,
+        now=now,
+        event=state.value,
+        reason=why,
+        ended_at=now,
+        write_at=now,
     )
     if row:
         await tell(context, row, communication=claimed.communication)
@@ -156,7 +196,9 @@ async def _refused(context: Context, claimed: Claimed, why: Reason) -> None:
 
 async def _waiting(context: Context, claimed: Claimed, why: str, *, pause: float) -> Sending:
     now = context.clock.now()
-    row = await context.ledger.change(
+    row = await insist(
+        context,
+        context.ledger.change,
         claimed.row,
         State.WAITING,
         now=now,
@@ -180,22 +222,3 @@ async def present_row(context: Context, row: Transmission) -> Transmission:
     """The row as the ledger has it now."""
     rounds = await context.ledger.all_of(row.communication)
     return next((present for present in rounds if present.id == row.id), row)
-
-
-async def unknown(
-    context: Context, row: Transmission, why: str, *, communication: Resource | None = None
-) -> None:
-    """The outcome was not learned: it stays open, and nothing is sent again blindly."""
-    now = context.clock.now()
-    doubtful = await context.ledger.change(
-        row,
-        State.UNKNOWN,
-        now=now,
-        event="unknown",
-        reason=reason("outcome-unknown", why=why),
-        note=row.note,
-        due_at=(row.intent_at or now) + _SETTLE + context.policy.list_lag,
-        write_at=now,
-    )
-    if doubtful:
-        await write_back(context, doubtful, communication=communication)

@@ -1,0 +1,152 @@
+"""The send lane: one for the account, at most one Communication claimed ahead of its slot (protocol §4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import structlog
+
+from adapter.domain.message import Send
+from adapter.domain.pacing import Slot
+from adapter.domain.ranking import goes_next
+from adapter.domain.transmission import State
+from adapter.errors import AdapterError, Rejected, Temporary
+from adapter.pipelines.outbound.claim import Claimed, claim
+from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.look import Wish
+from adapter.pipelines.outbound.transmit import (
+    Sending,
+    insist,
+    present_row,
+    settled_elsewhere,
+    still_wanted,
+    transmit,
+)
+from adapter.pipelines.outbound.unknown import unknown
+
+_log = structlog.get_logger(__name__)
+
+CLAIM_AHEAD_SECONDS: Final = 0.5
+_LONGEST_PAUSE: Final = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A wish with its call, ready to be claimed."""
+
+    wish: Wish
+    send: Send
+
+
+@dataclass(kw_only=True)
+class Lane:
+    """The pace of this account and the repeats of one claim; `stopped` says why nothing is sent, while nothing is."""
+
+    context: Context
+    _slots: list[Slot] = field(default_factory=list)
+    _not_before: float = 0.0
+    _pauses: int = 0
+    _turn: int = 0
+    stopped: str | None = None
+
+    async def load(self) -> None:
+        """Reads the account's latest slots, so that the pace holds over restarts and replicas."""
+        wall, boot = self.context.clock.now(), self.context.clock.boot()
+        self._slots = [
+            Slot(
+                started=boot - (wall - stored.started_at).total_seconds(),
+                ended=boot - (wall - stored.ended_at).total_seconds() if stored.ended_at else None,
+            )
+            for stored in await self.context.ledger.latest(self.context.policy.pace.sends_per_minute)
+        ]
+        # Another life's last start may not have reached this ledger.
+        self._not_before = boot + self.context.policy.pace.interval_seconds
+
+    @property
+    def next_start(self) -> float:
+        """The boot-clock second of the next slot."""
+        start = self.context.policy.pace.next_start(self._slots, now=self.context.clock.boot())
+        return max(start, self._not_before)
+
+    def choose(self, ready: list[Prepared]) -> Prepared:
+        """Takes the one whose turn it is out of `ready`."""
+        chosen = ready.pop(goes_next([prepared.wish.row.rank for prepared in ready], turn=self._turn))
+        self._turn += 1
+        return chosen
+
+    async def until_slot(self, *, ahead: float = 0.0) -> None:
+        """Waits until the next slot is no further away than `ahead` seconds."""
+        while (wait := self.next_start - ahead - self.context.clock.boot()) > 0:
+            await self.context.clock.sleep(wait)
+
+    async def carry(self, prepared: Prepared) -> None:
+        """Takes one prepared message through claim and send to a state that needs no lane.
+
+        Raises:
+            Temporary, Rejected: it could not be claimed; nothing was sent.
+        """
+        claimed = await claim(self.context, prepared.wish, prepared.send)
+        try:
+            while claimed is not None:
+                claimed = await self._go(claimed)
+        except AdapterError as trouble:
+            # Nothing that was claimed may be forgotten, whatever went wrong after it.
+            _log.error(  # noqa: TRY400  # a traceback shows text that may be the patient's
+                "send.interrupted",
+                communication=prepared.wish.row.communication,
+                error=type(trouble).__name__,
+            )
+            await self._doubt(prepared, type(trouble).__name__)
+
+    async def _doubt(self, prepared: Prepared, why: str) -> None:
+        row = await insist(self.context, present_row, self.context, prepared.wish.row)
+        if row.state in {State.CLAIMED, State.INTENT, State.WAITING}:
+            await insist(self.context, unknown, self.context, row, f"interrupted: {why}")
+
+    async def _go(self, claimed: Claimed) -> Claimed | None:
+        """One go at a slot; the claim to go on with, `None` when it needs the lane no more."""
+        await self.until_slot()
+        wanted = await self._ready(claimed)
+        if wanted is None:
+            return None
+        if wanted.at < 0:
+            return claimed
+        started = self.context.clock.boot()
+        sending = await transmit(self.context, wanted)
+        self._slots = [*self._slots, Slot(started=started, ended=self.context.clock.boot())][-60:]
+        return self._after(sending)
+
+    async def _ready(self, claimed: Claimed) -> Claimed | None:
+        """The claim, read again where it has to be; with `at` below zero when a neighbour could not be asked."""
+        try:
+            if claimed.row.state is State.WAITING and await settled_elsewhere(self.context, claimed):
+                return None
+            return await still_wanted(self.context, claimed)
+        except (Temporary, Rejected) as trouble:
+            self._pause(0.0)
+            self._say_stopped(str(trouble) if isinstance(trouble, Rejected) else self.stopped)
+            return replace(claimed, at=-1.0)
+
+    def _after(self, sending: Sending) -> Claimed | None:
+        self._say_stopped(sending.stopped)
+        if not sending.again:
+            self._pauses = 0
+            return None
+        if sending.pause_seconds:
+            self._pause(sending.pause_seconds)
+        return sending.claimed
+
+    def _pause(self, seconds: float) -> None:
+        """Pushes the next slot back for all, longer each time in a row."""
+        self._pauses += 1
+        pause = max(seconds, min(5.0 * 2.0 ** (self._pauses - 1), _LONGEST_PAUSE))
+        self._not_before = self.context.clock.boot() + pause
+
+    def _say_stopped(self, why: str | None) -> None:
+        """One line when the lane stops, one when it goes on."""
+        if why and not self.stopped:
+            _log.error("lane.stopped", why=why, advice="check metriport.api_key and metriport.base_url")
+        elif self.stopped and not why:
+            _log.info("lane.goes-on")
+        self.stopped = why

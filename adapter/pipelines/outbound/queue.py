@@ -1,0 +1,66 @@
+"""Which Communication is looked at next: a plain data structure, no clock, no waiting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from adapter.domain.ranking import goes_next
+from adapter.pipelines.outbound.look import Sighting
+
+_FIRST_PAUSE = 5.0
+_LONGEST_PAUSE = 300.0
+
+
+@dataclass(kw_only=True)
+class Queue:
+    """Sightings waiting to be prepared, each Communication once. Times are seconds on the boot clock.
+
+    A Communication is *in work* from `take` until `finished` or `failed`. One that is sighted again meanwhile is
+    looked at once more: what is known of it may be older than the sighting.
+    """
+
+    _waiting: dict[str, Sighting] = field(default_factory=dict)
+    _in_work: set[str] = field(default_factory=set)
+    _failures: dict[str, tuple[int, float]] = field(default_factory=dict)
+    _taken: int = 0
+
+    def add(self, sighting: Sighting) -> None:
+        """Takes note of a sighting; one that waits already keeps its place."""
+        self._waiting.setdefault(sighting.id, sighting)
+
+    def take(self, *, now: float) -> Sighting | None:
+        """The sighting whose turn it is; `None` when none can be worked on now."""
+        ready = [
+            sighting
+            for sighting in self._waiting.values()
+            if sighting.id not in self._in_work and self._failures.get(sighting.id, (0, 0.0))[1] <= now
+        ]
+        if not ready:
+            return None
+        sighting = ready[goes_next([one.rank for one in ready], turn=self._taken)]
+        self._taken += 1
+        del self._waiting[sighting.id]
+        self._in_work.add(sighting.id)
+        return sighting
+
+    def finished(self, communication: str) -> None:
+        """The Communication is no longer in work."""
+        self._in_work.discard(communication)
+        self._failures.pop(communication, None)
+
+    def failed(self, sighting: Sighting, *, now: float) -> float:
+        """It could not be worked on now: it waits again, longer each time. Gives the pause in seconds."""
+        count = self._failures.get(sighting.id, (0, 0.0))[0]
+        pause = min(_FIRST_PAUSE * 2.0**count, _LONGEST_PAUSE)
+        self._failures[sighting.id] = (min(count + 1, 20), now + pause)
+        self._in_work.discard(sighting.id)
+        self.add(sighting)
+        return pause
+
+    @property
+    def in_work(self) -> frozenset[str]:
+        """The Communications in work."""
+        return frozenset(self._in_work)
+
+    def __len__(self) -> int:
+        return len(self._waiting)

@@ -1,0 +1,251 @@
+"""The loops that drive the pipelines. Concurrency lives here only; every loop survives what its steps may raise."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import structlog
+
+from adapter.domain.reasons import Reason
+from adapter.errors import AdapterError, Conflict, MappingError, Rejected, Temporary
+from adapter.pipelines.inbound.deliveries import Reader, work_off
+from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.lane import CLAIM_AHEAD_SECONDS, Lane, Prepared
+from adapter.pipelines.outbound.look import Sighting, look, patrol, sweep
+from adapter.pipelines.outbound.park import park
+from adapter.pipelines.outbound.prepare import complete, plan
+from adapter.pipelines.outbound.queue import Queue
+from adapter.pipelines.outbound.track import due, recover
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rhythm:
+    """How often each loop comes round, in seconds, and how much is done side by side."""
+
+    sweep: float = 30.0
+    patrol: float = 300.0
+    track: float = 1.0
+    lease: float = 15.0
+    preparers: int = 4
+    ahead: int = 8
+
+
+@dataclass(kw_only=True)
+class Worker:
+    """One process's share of the work."""
+
+    context: Context
+    read_delivery: Reader
+    rhythm: Rhythm = field(default_factory=Rhythm)
+    queue: Queue = field(default_factory=Queue)
+
+    def __post_init__(self) -> None:
+        self.lane = Lane(context=self.context)
+        self._prepared: list[Prepared] = []
+        self._look = asyncio.Event()
+        self._work = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._mail = asyncio.Event()
+        self._holds_lane = asyncio.Event()
+        self._stopping = False
+        self._carrying = asyncio.Lock()
+
+    def ring(self, sighting: Sighting | None) -> None:
+        """A doorbell rang: look now, at one Communication or at all."""
+        if sighting is None:
+            self._look.set()
+        else:
+            self.queue.add(sighting)
+            self._work.set()
+
+    def post(self) -> None:
+        """A delivery was kept: work it off now."""
+        self._mail.set()
+
+    async def run(self) -> None:
+        """Works until cancelled. What is claimed at that moment is carried to its end first, for some seconds."""
+        loops = [
+            self._loop("sweep", self._sweep, self.rhythm.sweep, self._look),
+            self._loop("patrol", self._patrol, self.rhythm.patrol, None),
+            self._loop("track", self._track, self.rhythm.track, None),
+            self._loop("deliveries", self._deliveries, self.rhythm.sweep, self._mail),
+            self._loop("lease", self._lease, self.rhythm.lease / 3, None),
+            self._send(),
+            *(self._prepare() for _ in range(self.rhythm.preparers)),
+        ]
+        tasks = [asyncio.create_task(loop) for loop in loops]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            self._stopping = True
+            await self._stop(tasks)
+
+    async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
+        with suppress(TimeoutError):
+            # A claim that is left behind would be of unknown outcome for minutes: give it time to end.
+            async with asyncio.timeout(25):
+                await asyncio.shield(self._idle())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with suppress(AdapterError):
+            await self.context.ledger.leave_lane(self.context.life)
+
+    async def _idle(self) -> None:
+        async with self._carrying:
+            pass
+
+    async def _loop(
+        self, name: str, step: Callable[[], Awaitable[None]], seconds: float, bell: asyncio.Event | None
+    ) -> None:
+        """Runs the step for ever, each time after `seconds` or when the bell rings; says when trouble starts and ends."""
+        bell = bell or asyncio.Event()
+        trouble = 0
+        while True:
+            bell.clear()
+            try:
+                await step()
+            except AdapterError as error:
+                trouble += 1
+                if trouble == 1:
+                    _log.warning("loop.trouble", loop=name, error=type(error).__name__, detail=str(error))
+            except Exception as error:  # noqa: BLE001  # one bad message must not end a loop; the text may be patient content
+                trouble += 1
+                _log.error("loop.failed", loop=name, error=type(error).__name__, at=_place(error))
+            else:
+                if trouble:
+                    _log.info("loop.recovered", loop=name, failures=trouble)
+                trouble = 0
+            pause = seconds if not trouble else min(max(seconds, 1.0) * 2 ** min(trouble - 1, 5), 120.0)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(bell.wait(), pause * (1 + random.random() * 0.1 * bool(trouble)))  # noqa: S311
+
+    async def _sweep(self) -> None:
+        async for sighting in sweep(self.context):
+            self.queue.add(sighting)
+            self._work.set()
+
+    async def _patrol(self) -> None:
+        await patrol(self.context, in_flight=self.queue.in_work)
+
+    async def _deliveries(self) -> None:
+        while await work_off(self.context, self.read_delivery):
+            pass
+
+    async def _track(self) -> None:
+        for row in await self.context.ledger.due(self.context.clock.now(), limit=50):
+            if row.communication not in self.queue.in_work:
+                await due(self.context, row)
+
+    async def _lease(self) -> None:
+        holds = await self.context.ledger.hold_lane(
+            self.context.life, now=self.context.clock.now(), seconds=self.rhythm.lease
+        )
+        if holds and not self._holds_lane.is_set():
+            await self.lane.load()
+            await recover(self.context)
+            self._holds_lane.set()
+        elif not holds:
+            self._holds_lane.clear()
+
+    async def _prepare(self) -> None:
+        while True:
+            await self._holds_lane.wait()
+            sighting = self._next()
+            if sighting is None:
+                self._work.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._work.wait(), 1.0)
+                continue
+            await self._prepare_one(sighting)
+
+    def _next(self) -> Sighting | None:
+        if self._stopping or len(self._prepared) >= self.rhythm.ahead:
+            return None
+        return self.queue.take(now=self.context.clock.boot())
+
+    async def _prepare_one(self, sighting: Sighting) -> None:
+        try:
+            prepared = await self._to_call(sighting)
+        except (Temporary, Conflict, Rejected, MappingError) as error:
+            pause = self.queue.failed(sighting, now=self.context.clock.boot())
+            _log.warning(
+                "communication.waits",
+                communication=sighting.id,
+                error=type(error).__name__,
+                detail=str(error),
+                pause_seconds=pause,
+            )
+        except Exception as error:  # noqa: BLE001  # one bad message must not stop another; the text may be patient content
+            self.queue.failed(sighting, now=self.context.clock.boot())
+            _log.error(
+                "communication.failed",
+                communication=sighting.id,
+                error=type(error).__name__,
+                at=_place(error),
+            )
+        else:
+            if prepared is None:
+                self.queue.finished(sighting.id)
+                return
+            self._prepared.append(prepared)
+            self._ready.set()
+
+    async def _to_call(self, sighting: Sighting) -> Prepared | None:
+        wish = await look(self.context, sighting)
+        if wish is None:
+            return None
+        planned = await plan(self.context, wish.communication)
+        send = planned if isinstance(planned, Reason) else await complete(self.context, planned)
+        if isinstance(send, Reason):
+            await park(self.context, wish, send)
+            return None
+        return Prepared(wish=wish, send=send)
+
+    async def _send(self) -> None:
+        while True:
+            await self._holds_lane.wait()
+            if not self._prepared:
+                self._ready.clear()
+                await self._ready.wait()
+            await self.lane.until_slot(ahead=CLAIM_AHEAD_SECONDS)
+            if self._prepared and not self._stopping and self._holds_lane.is_set():
+                await self._carry(self.lane.choose(self._prepared))
+
+    async def _carry(self, prepared: Prepared) -> None:
+        communication = prepared.wish.row.communication
+        self._work.set()
+        try:
+            async with self._carrying:
+                await self.lane.carry(prepared)
+        except (Temporary, Rejected, Conflict) as error:
+            _log.warning(
+                "communication.not-claimed",
+                communication=communication,
+                error=type(error).__name__,
+                detail=str(error),
+            )
+            self.queue.failed(
+                Sighting(id=communication, rank=prepared.wish.row.rank), now=self.context.clock.boot()
+            )
+        except Exception as error:  # noqa: BLE001  # as above
+            _log.error(
+                "send.failed", communication=communication, error=type(error).__name__, at=_place(error)
+            )
+            self.queue.finished(communication)
+        else:
+            self.queue.finished(communication)
+
+
+def _place(error: BaseException) -> str:
+    """File and line where it happened: what can be said of an unforeseen error without its text."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else "unknown"
