@@ -1,0 +1,43 @@
+"""Brings the tables to the newest revision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+
+from adapter.errors import ConfigError
+from adapter.ledger.database import Database
+
+_SCRIPTS: Final = Path(__file__).parent / "migrations"
+# Any number, as long as every replica takes the same.
+_LOCK: Final = 0x4D50_4C45
+
+
+async def migrate(database: Database) -> None:
+    """Runs what is missing, all or nothing; replicas that start together wait for each other.
+
+    Raises:
+        ConfigError: a newer version of the adapter has written this ledger.
+    """
+    async with database.writing() as connection:
+        await connection.run_sync(_upgrade)
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise ConfigError(
+            f"the ledger was written by a newer version of the adapter ({error}). Install that version, or start with "
+            "an empty ledger: it is rebuilt from the FHIR server."
+        ) from None

@@ -1,0 +1,69 @@
+"""The ledger in a database: `adapter.ports.ledger.Ledger`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapter.ledger.database import Database, create_engine, file_of, parse_url
+from adapter.ledger.file import owned
+from adapter.ledger.inbox import Inbox
+from adapter.ledger.migrate import migrate
+from adapter.ledger.slots import Slots
+from adapter.ledger.timeline import Timeline
+from adapter.ledger.transmissions import Transmissions
+
+ACCOUNT: Final = "metriport"
+
+
+class Store(Transmissions, Slots, Inbox, Timeline):
+    """All of the ledger, over an engine of `adapter.ledger.database.create_engine`.
+
+    Every method raises `Temporary` while the database cannot be reached or is busy; a change may have been made all
+    the same. `account` names the Metriport account whose lane and slots these are; `before_intent` may stop a send.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        account: str = ACCOUNT,
+        before_intent: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._database = Database(engine)
+        self._account = account
+        self._before_intent = before_intent
+
+    async def migrate(self) -> None:
+        """Brings the tables to the newest revision."""
+        await migrate(self._database)
+
+
+@asynccontextmanager
+async def open_ledger(url: str, *, now: datetime, account: str = ACCOUNT) -> AsyncIterator[Store]:
+    """The ledger at the URL, checked and with its tables up to date; closed at the end.
+
+    `now` goes into the name of a corrupt file that has to be moved aside.
+
+    Raises:
+        ConfigError: the URL is wrong, another process has the file, or a newer version of the adapter wrote it.
+        Temporary: the database cannot be reached.
+    """
+    parsed = parse_url(url)
+    path = file_of(parsed)
+    async with AsyncExitStack() as stack:
+        engine = create_engine(parsed)
+        stack.push_async_callback(engine.dispose)
+        if path is None:
+            store = Store(engine, account=account)
+        else:
+            file = stack.enter_context(owned(path, now=now))
+            event.listen(engine.sync_engine, "do_connect", lambda *_: file.check())
+            store = Store(engine, account=account, before_intent=file.check)
+        await store.migrate()
+        yield store
