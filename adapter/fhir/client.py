@@ -1,0 +1,197 @@
+"""The local FHIR server: `ports.fhir.FhirServer` and what the edge itself needs beyond it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import httpx
+
+from adapter.domain.attachment import MOST_BYTES
+from adapter.domain.resource import Resource, local_reference
+from adapter.errors import AdapterError, Conflict, Rejected, Temporary
+from adapter.fhir import capabilities, wire
+from adapter.fhir.answers import is_absent
+from adapter.fhir.capabilities import Capabilities
+from adapter.fhir.transport import Reply, Transport
+
+PAGE_SIZE: Final = 200
+MOST_PAGES: Final = 1000
+
+_COUNT: Final = ("_count", str(PAGE_SIZE))
+_NO_HISTORY: Final = frozenset({400, 405, 501})
+
+
+class FhirClient:
+    """A FHIR R4 server over one pooled HTTP client, which stays the caller's to close.
+
+    `authorization` is the whole header value; it goes to the base's origin and nowhere else.
+    Resources come and go as plain JSON objects.
+    """
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        base_url: str,
+        *,
+        authorization: str | None,
+        now: Callable[[], datetime],
+    ) -> None:
+        self.base_url = wire.base_of(base_url)
+        self._fhir = Transport(http, self.base_url, authorization=authorization, now=now)
+
+    async def read(self, type: str, id: str) -> Resource | None:
+        """The resource; `None` when it does not exist or was deleted."""
+        if not (wire.is_type(type) and wire.is_id(id)):
+            return None
+        return await self._found(f"{type}/{id}", type=type, id=id)
+
+    async def read_version(self, type: str, id: str, version: str) -> Resource | None:
+        """One version of the resource."""
+        if not (wire.is_type(type) and wire.is_id(id) and wire.is_id(version)):
+            return None
+        return await self._found(f"{type}/{id}/_history/{version}", type=type, id=id)
+
+    async def _found(self, path: str, *, type: str, id: str) -> Resource | None:
+        try:
+            value = await self._fhir.execute(path, method="get")
+        except Rejected as error:
+            if is_absent(error):
+                return None
+            raise
+        return wire.resource(value, what=f"GET {path}", type=type, id=id)
+
+    async def read_bytes(self, binary_id: str, *, most_bytes: int = MOST_BYTES) -> bytes:
+        """A Binary's content, raw, at most `most_bytes` + 1 of it.
+
+        Raises:
+            Rejected: `answers.is_absent` tells whether the Binary does not exist.
+        """
+        return await self._fhir.content(wire.location("Binary", binary_id), most_bytes=most_bytes)
+
+    async def replace(self, resource: Resource, *, version: str) -> Resource:
+        """Updates that version of the resource, and no other (`If-Match`).
+
+        Raises:
+            Conflict: another version is current, or the resource is gone.
+        """
+        type, id = _name(resource)
+        path = wire.location(type, id)
+        try:
+            reply = await self._fhir.request(
+                "PUT", path, data=resource, headers={"If-Match": wire.etag(version)}
+            )
+        except Rejected as error:
+            if is_absent(error):
+                raise Conflict(f"PUT {path}: it no longer exists; read it again.") from error
+            raise
+        return await self._written(reply, what=f"PUT {type}/{id}", type=type, id=id)
+
+    async def put(self, resource: Resource) -> Resource:
+        """Creates or replaces the resource under its own id."""
+        type, id = _name(resource)
+        reply = await self._fhir.request("PUT", wire.location(type, id), data=resource)
+        return await self._written(reply, what=f"PUT {type}/{id}", type=type, id=id)
+
+    async def create(
+        self, resource: Resource, *, if_none_exist: Sequence[tuple[str, str]] | None = None
+    ) -> Resource:
+        """Creates the resource under an id of the server's, unless one matches `if_none_exist` (that one, then).
+
+        Raises:
+            Conflict: several match.
+        """
+        type, _ = _name(resource)
+        headers = {"If-None-Exist": wire.query(if_none_exist)} if if_none_exist else None
+        reply = await self._fhir.request("POST", type, data=resource, headers=headers)
+        return await self._written(reply, what=f"POST {type}", type=type, id=None)
+
+    async def delete(self, type: str, id: str) -> None:
+        """Deletes the resource; one that does not exist is as good as deleted."""
+        try:
+            await self._fhir.request("DELETE", wire.location(type, id))
+        except Rejected as error:
+            if not is_absent(error):
+                raise
+
+    async def transaction(self, bundle: Resource) -> Resource:
+        """Carries the whole transaction out, or nothing of it; the server's response Bundle."""
+        reply = await self._fhir.request("POST", "", data=bundle)
+        return wire.resource(reply.value, what="POST a transaction", type="Bundle")
+
+    async def search(self, type: str, parameters: Sequence[tuple[str, str]]) -> AsyncIterator[Resource]:
+        """All matches, page after page, never from a cache.
+
+        Raises:
+            Temporary: it cannot be read to its end now.
+            Rejected: the server does not take the search, or its next page is on another origin.
+        """
+        sized = parameters if any(name == "_count" for name, _ in parameters) else [*parameters, _COUNT]
+        async for page in self._pages(type, sized):
+            for match in wire.matches(page, type):
+                yield match
+
+    async def history(self, type: str, id: str) -> list[Resource] | None:
+        """All kept versions, newest first; `None` where the server keeps none."""
+        if not (wire.is_type(type) and wire.is_id(id)):
+            return None
+        try:
+            pages = self._pages(f"{type}/{id}/_history", [_COUNT])
+            return [version async for page in pages for version in wire.versions(page)]
+        except Rejected as error:
+            if is_absent(error) or error.status in _NO_HISTORY:
+                return None
+            raise
+
+    async def _pages(
+        self, path: str, parameters: Sequence[tuple[str, str]]
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        what = f"GET {path}"
+        asked = wire.url_under(self.base_url, path, parameters)
+        page = wire.resource(await self._page(path, parameters), what=what, type="Bundle")
+        yield page
+        seen = {asked}
+        while (following := wire.next_link(page, asked=asked, base=self.base_url)) is not None:
+            if following in seen or len(seen) >= MOST_PAGES:
+                raise Temporary(f"{what}: the pages do not end (after {len(seen)} of them).")
+            seen.add(following)
+            asked = following
+            page = wire.resource(await self._page(following, []), what=what, type="Bundle")
+            yield page
+
+    async def _page(self, path: str, parameters: Sequence[tuple[str, str]]) -> Any:
+        grouped: dict[str, list[str]] = {}
+        for name, value in parameters:
+            grouped.setdefault(name, []).append(value)
+        return await self._fhir.execute(path, method="get", params=grouped)
+
+    async def capabilities(self) -> Capabilities:
+        """What the server says of itself."""
+        statement = await self._fhir.execute("metadata", method="get")
+        what = "GET metadata"
+        return capabilities.read(wire.resource(statement, what=what, type="CapabilityStatement"))
+
+    async def _written(self, reply: Reply, *, what: str, type: str, id: str | None) -> Resource:
+        """The resource as the write left it; asked for when the answer to the write does not show it."""
+        if isinstance(reply.value, dict) and reply.value.get("resourceType") == type:
+            return wire.resource(reply.value, what=what, type=type, id=id)
+        place = local_reference(reply.location, base_url=self.base_url)
+        known = id or (place.id if place and place.type == type else None)
+        try:
+            written = await self._read_back(type, known, reply.version) if known else None
+        except AdapterError as error:
+            # Whatever kept it from being read back, the write itself was taken.
+            raise Temporary(f"{what}: the server took it and then could not show it.") from error
+        if written is None:
+            raise Temporary(f"{what}: the server took it and does not show it.")
+        return written
+
+    async def _read_back(self, type: str, id: str, version: str | None) -> Resource | None:
+        # By version first: a plain read may already show somebody else's next edit.
+        exact = await self.read_version(type, id, version) if version else None
+        return exact or await self.read(type, id)
+
+
+def _name(resource: Mapping[str, Any]) -> tuple[str, str]:
+    return str(resource.get("resourceType")), str(resource.get("id"))
