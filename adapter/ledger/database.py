@@ -101,7 +101,7 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """One consistent look.
+        """A look that changes nothing.
 
         Raises:
             Temporary: the database cannot be reached or is busy.

@@ -8,6 +8,8 @@ from typing import Final
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from adapter.errors import ConfigError
@@ -28,11 +30,36 @@ async def migrate(database: Database) -> None:
         await connection.run_sync(_upgrade)
 
 
+async def check_revision(database: Database) -> None:
+    """Whether the tables are this version's, without changing them.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    async with database.reading() as connection:
+        found = await connection.run_sync(_revision)
+    wanted = ScriptDirectory.from_config(_config()).get_current_head()
+    if found != wanted:
+        raise ConfigError(
+            f"the ledger is at revision {found}, this version of the adapter reads {wanted}; `run` of this version "
+            "brings an older one up to date"
+        )
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    return config
+
+
 def _upgrade(connection: sa.Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-    config = Config()
-    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    config = _config()
     config.attributes["connection"] = connection
     try:
         command.upgrade(config, "head")

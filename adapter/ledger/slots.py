@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -13,6 +14,8 @@ from adapter.ledger.changes import move
 from adapter.ledger.database import Database, insert_once
 from adapter.ledger.tables import lane, slots
 from adapter.ports.ledger import StoredSlot
+
+ACCOUNT: Final = "metriport"
 
 
 class Slots:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
-from typing import Final
 
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -14,11 +13,9 @@ from adapter.ledger.database import Database, create_engine, file_of, parse_url
 from adapter.ledger.file import owned
 from adapter.ledger.inbox import Inbox
 from adapter.ledger.migrate import migrate
-from adapter.ledger.slots import Slots
+from adapter.ledger.slots import ACCOUNT, Slots
 from adapter.ledger.timeline import Timeline
 from adapter.ledger.transmissions import Transmissions
-
-ACCOUNT: Final = "metriport"
 
 
 class Store(Transmissions, Slots, Inbox, Timeline):
