@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote, urlencode
 
 import httpx
+import simplejson
 
 from adapter.domain.attachment import Content
 from adapter.domain.message import Message, Send
 from adapter.domain.outcome import Answer, TooLate, Unknown, Waiting
 from adapter.errors import ConfigError, Rejected, Temporary
 from adapter.metriport import wire
-from adapter.metriport.exchange import FAILURES, Answered, broken, exchange, transport
+from adapter.metriport.exchange import (
+    FAILURES,
+    NO_CONNECTION,
+    Answered,
+    broken,
+    exchange,
+    in_words,
+    transport,
+)
 from adapter.ports.metriport import Listing
 
 SEND_SECONDS: Final = 20.0  # from the first look at the clock to the last byte of the answer (protocol §4.6)
@@ -31,22 +40,23 @@ _MOST_BYTES: Final = 64_000_000  # a page of 500 messages with every character e
 _KEY: Final = re.compile(r"[!-~]+")
 _MEDIA_TYPE: Final = re.compile(r"[!-~][ -~]*")
 _ANY_TYPE: Final = "application/octet-stream"
-_NO_CONNECTION: Final = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.UnsupportedProtocol,
-)
 
 Query = Mapping[str, str | int]
 
 
+class Account(StrEnum):
+    """How Metriport takes the adapter."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    UNAVAILABLE = "unavailable"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What a look at the account found: whether Metriport answered, whether it takes the key, and in words."""
+    """What a look at the account found, and in words."""
 
-    reachable: bool
-    accepted: bool
+    account: Account
     sentence: str
 
 
@@ -107,19 +117,15 @@ class MetriportClient:
             return wire.answer_to_send(answered.status, answered.headers, answered.body, now=self._now())
         except _Late:
             return TooLate()
-        except _NO_CONNECTION as error:
-            why = type(error).__name__
-            if not gate.passed:
-                return Waiting(why=f"no connection could be made ({why})")
-            return Unknown(why=f"the connection failed while sending ({why})")
         except Exception as error:  # noqa: BLE001 - whatever it was, the POST may have been applied
-            return Unknown(why=f"no whole answer came ({type(error).__name__})")
+            nothing_sent = isinstance(error, NO_CONNECTION) and not gate.passed
+            return (Waiting if nothing_sent else Unknown)(why=in_words(error))
 
     async def message(self, message_id: str) -> Message | None:
         """One message; `None` when Metriport, and not merely the way to it, says that it has none by that id."""
-        doing = f"Asking Metriport for the status of message {message_id}"
-        if not message_id.strip("."):
+        if wire.identifier(message_id) is None or not message_id.strip("."):
             return None  # "." and ".." are steps in a path, not ids
+        doing = f"Asking Metriport for the status of message {message_id}"
         try:
             answered = await self._read(f"message/{quote(message_id, safe='')}", {}, doing=doing)
         except Rejected as refused:
@@ -137,21 +143,15 @@ class MetriportClient:
         query: Query = {"direction": "outbound", "patientId": patient, "count": PAGE}
         url: httpx.URL | None = self._url("message", query)
         seen: set[httpx.URL] = set()
-        found: dict[str, Message] = {}
-        totals: set[int] = set()
-        unreadable = 0
-        while url is not None and url not in seen and len(seen) < MOST_PAGES:
+        pages: list[wire.Page] = []
+        while url is not None and url not in seen and len(pages) < MOST_PAGES:
             seen.add(url)
             page = wire.read_listing_page(wire.read_json((await self._get(url, doing=doing)).body))
             if page is None:
                 raise Temporary(f"{doing}: the answer is no list of messages.", applied=False)
-            found.update((one.id, one) for one in page.messages)
-            totals |= {page.total} if page.total is not None else set()
-            unreadable += page.unreadable
+            pages.append(page)
             url = self._own(page.next_page) if page.next_page else None
-            read_to_end = page.next_page is None
-        whole = read_to_end and not unreadable and totals <= {len(found)}
-        return Listing(messages=tuple(found.values()), whole=whole, pages=len(seen))
+        return wire.listing(pages)
 
     async def check(self) -> Check:
         """Whether Metriport can be reached and takes the key: one cheap read."""
@@ -159,13 +159,13 @@ class MetriportClient:
         try:
             answered = await self._read("message", {"count": 1}, doing=doing)
         except Rejected as refused:
-            return Check(reachable=True, accepted=False, sentence=str(refused))
+            return Check(account=Account.REFUSED, sentence=str(refused))
         except Temporary as failed:
-            return Check(reachable=False, accepted=False, sentence=str(failed))
+            return Check(account=Account.UNAVAILABLE, sentence=str(failed))
         if wire.read_listing_page(wire.read_json(answered.body)) is None:
             what = f"{doing}: what answers at {self._base} is not Metriport's API. Check metriport.base_url."
-            return Check(reachable=True, accepted=False, sentence=what)
-        return Check(reachable=True, accepted=True, sentence=f"Metriport at {self._base} takes the key.")
+            return Check(account=Account.UNAVAILABLE, sentence=what)
+        return Check(account=Account.OK, sentence=f"Metriport at {self._base} takes the key.")
 
     # Documents
 
@@ -240,8 +240,8 @@ class MetriportClient:
         self, method: str, path: str, query: Query, *, json_body: Mapping[str, Any]
     ) -> httpx.Request:
         headers = self._headers() | {"content-type": "application/json"}
-        # ASCII, because half a surrogate pair has no UTF-8.
-        body = json.dumps(json_body).encode("ascii")
+        # ASCII, because half a surrogate pair has no UTF-8; numbers of FHIR resources are Decimals.
+        body = simplejson.dumps(json_body, ensure_ascii=True, use_decimal=True).encode("ascii")
         return httpx.Request(method, self._url(path, query), headers=headers, content=body)
 
     def _headers(self) -> dict[str, str]:
@@ -249,7 +249,7 @@ class MetriportClient:
 
     def _url(self, path: str, query: Query) -> httpx.URL:
         # As the vendor's client library encodes: space as +, @ as %40, comma and colon as they are.
-        encoded = urlencode(query, safe=",:")
+        encoded = urlencode(query, safe=",:", errors="replace")
         base = str(self._base).rstrip("/")
         return httpx.URL(f"{base}/medical/v1/{path}" + (f"?{encoded}" if encoded else ""))
 

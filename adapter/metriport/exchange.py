@@ -20,6 +20,13 @@ from adapter.metriport import wire
 
 # What the network, or a neighbour that breaks the rules of HTTP, can do to an exchange.
 FAILURES: Final = (httpx.HTTPError, OSError)
+# Failures that come before a request has anywhere to go.
+NO_CONNECTION: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+)
 
 _CONNECT_SECONDS: Final = 8.0  # once for TCP and once for TLS: together less than any deadline here
 
@@ -68,6 +75,19 @@ async def exchange(
     )
 
 
+def in_words(error: BaseException) -> str:
+    """The kind of failure; never the error's own text, which can hold pieces of an answer or a URL."""
+    kind = type(error).__name__
+    if isinstance(error, NO_CONNECTION):
+        untrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
+        why = ", its certificate is not trusted" if untrusted else ""
+        return f"no connection could be made ({kind}{why})"
+    if isinstance(error, (httpx.TimeoutException, TimeoutError)):
+        return f"no whole answer came in time ({kind})"
+    return f"the connection broke before the whole answer was there ({kind})"
+
+
 def broken(error: BaseException, *, doing: str, applied: bool) -> Temporary:
-    """What a failure of the network means to the caller; the kind of failure, never its text."""
-    return Temporary(f"{doing}: no whole answer came ({type(error).__name__}).", applied=applied)
+    """The failure as the caller gets it. `applied` tells whether the request could have had an effect."""
+    reached = not isinstance(error, NO_CONNECTION)
+    return Temporary(f"{doing}: {in_words(error)}; it is tried again later.", applied=applied and reached)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -20,6 +20,7 @@ from adapter.domain.outcome import Answer, LaneStopped, Refused, Sent, Unknown, 
 from adapter.domain.resource import codings, instant, items, obj, text
 from adapter.domain.text import clip, normalise
 from adapter.errors import AdapterError, Rejected, Temporary
+from adapter.ports.metriport import Listing
 
 MOST_RETRY_SECONDS: Final = 300.0
 _MOST_DETAIL: Final = 1000
@@ -108,6 +109,15 @@ def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
     return min(max(0.0, seconds.total_seconds()), MOST_RETRY_SECONDS)
 
 
+_KEY_REFUSED: Final = "the API key is refused: check metriport.api_key"
+_NO_ROUTE: Final = "there is no such route: check metriport.base_url"
+_HINTS: Final = {401: _KEY_REFUSED, 403: _KEY_REFUSED, 404: _NO_ROUTE, 405: _NO_ROUTE}
+
+
+def _what_to_do(status: int) -> str:
+    return _HINTS.get(status, "the account or the route is refused: check metriport.base_url and the account")
+
+
 # --- What an answer to the send means (protocol §5) ---------------------------------------------------------
 
 
@@ -153,7 +163,7 @@ def _patient_gone(reply: _Reply) -> Answer:
 
 
 def _lane_stopped(reply: _Reply) -> Answer:
-    return LaneStopped(why=reply.words)
+    return LaneStopped(why=f"{reply.words}; {_what_to_do(reply.status)}")
 
 
 def _unknown(reply: _Reply) -> Answer:
@@ -200,10 +210,7 @@ def refusal(
         problem = read_problem(status, body) if status in _ABOUT_THE_REQUEST else None
         if problem:
             return Rejected(f"{said}.", status=status, issues=(problem.detail,))
-        return Rejected(
-            f"{said}; the account or the route is refused. Check metriport.api_key and metriport.base_url.",
-            status=status,
-        )
+        return Rejected(f"{said}; {_what_to_do(status)}.", status=status)
     wait = retry_after(headers, now=now)
     return Temporary(
         f"{said}; {_CLASSES.get(status // 100, _CLASSES[5])}.",
@@ -282,7 +289,7 @@ def _status_reason(communication: Mapping[str, Any]) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """One page of the list. `unreadable` counts rows that are no message to us, so prove nothing either way."""
+    """One page of the list. What is `unreadable` in it proves nothing either way, so the list is not whole."""
 
     messages: tuple[Message, ...]
     unreadable: int = 0
@@ -298,13 +305,24 @@ def read_listing_page(value: object) -> Page | None:
         return None
     messages = [read_message(row) for row in rows]
     meta = obj(found.get("meta"))
-    total = meta.get("itemsInTotal")
+    total, link = meta.get("itemsInTotal"), meta.get("nextPage")
+    next_page = text(link)
+    no_link = not isinstance(found.get("meta"), dict) or (link is not None and next_page is None)
     return Page(
         messages=tuple(one for one in messages if one),
-        unreadable=messages.count(None),
+        unreadable=messages.count(None) + no_link,
         total=total if isinstance(total, int) else None,
-        next_page=text(meta.get("nextPage")),
+        next_page=next_page,
     )
+
+
+def listing(pages: Sequence[Page]) -> Listing:
+    """The pages as one reading: whole when the last one ends the list, every row was read, and the sums agree."""
+    found = {one.id: one for page in pages for one in page.messages}
+    totals = {page.total for page in pages} - {None}
+    ended = bool(pages) and pages[-1].next_page is None
+    whole = ended and not any(page.unreadable for page in pages) and totals <= {len(found)}
+    return Listing(messages=tuple(found.values()), whole=whole, pages=len(pages))
 
 
 # --- Documents ----------------------------------------------------------------------------------------------
