@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -120,7 +120,9 @@ class FhirClient:
         reply = await self._fhir.request("POST", "", data=bundle)
         return wire.resource(reply.value, what="POST a transaction", type="Bundle")
 
-    async def search(self, type: str, parameters: Sequence[tuple[str, str]]) -> AsyncIterator[Resource]:
+    async def search(
+        self, type: str, parameters: Sequence[tuple[str, str]]
+    ) -> AsyncGenerator[Resource, None]:
         """All matches, page after page, never from a cache.
 
         Raises:
@@ -146,7 +148,7 @@ class FhirClient:
 
     async def _pages(
         self, path: str, parameters: Sequence[tuple[str, str]]
-    ) -> AsyncIterator[Mapping[str, Any]]:
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
         what = f"GET {path}"
         asked = wire.url_under(self.base_url, path, parameters)
         page = wire.resource(await self._page(path, parameters), what=what, type="Bundle")

@@ -138,8 +138,8 @@ def query(parameters: Iterable[tuple[str, str]]) -> str:
     return urlencode(list(parameters), quote_via=quote, errors="replace")
 
 
-def base_of(url: str) -> str:
-    """The FHIR base without a trailing slash.
+def base_of(url: str, *, setting: str = "fhir.base_url") -> str:
+    """The base URL that a setting gives, without a trailing slash.
 
     Raises:
         ConfigError: it is not a plain http(s) URL.
@@ -147,8 +147,8 @@ def base_of(url: str) -> str:
     parts = _split(url)
     if not parts or parts.username is not None or parts.query or parts.fragment:
         raise ConfigError(
-            "fhir.base_url must be an absolute http or https URL without user, query or fragment, "
-            "such as https://fhir.example.org/fhir; credentials belong into fhir.authorization."
+            f"{setting} must be an absolute http or https URL without user, query or fragment, such as "
+            "https://host.example.org/path. Credentials have settings of their own."
         )
     return url.rstrip("/")
 
@@ -192,15 +192,6 @@ def _same_origin(url: str, *, base: str) -> str:
         "from here (HAPI: hapi.fhir.server_address, or X-Forwarded-* headers from the proxy).",
         status=200,
     )
-
-
-def bundle(value: object, *, what: str) -> Mapping[str, Any]:
-    """The value, if it is a Bundle.
-
-    Raises:
-        Temporary: the server answered with something else.
-    """
-    return resource(value, what=what, type="Bundle")
 
 
 def resource(value: object, *, what: str, type: str, id: str | None = None) -> Resource:

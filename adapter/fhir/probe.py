@@ -1,0 +1,269 @@
+"""Asks a FHIR server what its CapabilityStatement may leave out, by trying it on resources of the adapter's own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from adapter.domain.marker import Marker
+from adapter.domain.resource import Resource, version_of
+from adapter.domain.rounds import PREPARATION
+from adapter.domain.tasks import NAMESPACE
+from adapter.errors import AdapterError, Conflict, Rejected
+from adapter.fhir.client import FhirClient
+
+_NAMES: Final = ("probe/1", "probe/2")
+_NO_CODE: Final = "no-such-code"
+_NO_PARAMETER: Final = "no-such-parameter-of-the-adapter"
+_DELETIONS: Final = 3
+
+
+class Probe(StrEnum):
+    """What is asked."""
+
+    UPDATE_AS_CREATE = "update-as-create"
+    IF_MATCH = "if-match"
+    HISTORY = "history"
+    PAGING = "paging"
+    MARKER_SEARCH = "marker-search"
+    STRICT_SEARCH = "strict-search"
+    SORT = "sort"
+    CLEAN_UP = "clean-up"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One answer; `ok` is `None` when it could not be learned. The sentence says what follows from it."""
+
+    probe: Probe
+    ok: bool | None
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """All answers, in the order in which they were found."""
+
+    findings: tuple[Finding, ...]
+
+    def ok(self, probe: Probe) -> bool | None:
+        """What was found out about it; `None` when nothing was."""
+        return next((finding.ok for finding in self.findings if finding.probe is probe), None)
+
+
+async def probe(fhir: FhirClient, marker: Marker, *, extra: Sequence[tuple[str, str]] = ()) -> Probed:
+    """Tries everything. Two Basic resources are made for it and deleted again; no Communication is written.
+
+    Raises:
+        Temporary: the server cannot be asked now.
+    """
+    searches = (await _marker_search(fhir, marker, extra), await _strict_search(fhir), await _sort(fhir))
+    made, update_as_create = await _make(fhir)
+    try:
+        updates = await _updates(fhir, made)
+    finally:
+        clean_up = await _clean_up(fhir, made)
+    return Probed(findings=(update_as_create, *updates, *searches, clean_up))
+
+
+async def _make(fhir: FhirClient) -> tuple[list[Resource], Finding]:
+    wanted = [_own(name) for name in _NAMES]
+    try:
+        made = [await fhir.put(resource) for resource in wanted]
+    except Rejected as refused:
+        return await _make_unnamed(fhir, wanted, status=refused.status)
+    return made, Finding(
+        probe=Probe.UPDATE_AS_CREATE, ok=True, sentence="The adapter chooses the ids of what it creates."
+    )
+
+
+async def _make_unnamed(
+    fhir: FhirClient, wanted: list[Resource], *, status: int
+) -> tuple[list[Resource], Finding]:
+    unnamed = [{name: value for name, value in resource.items() if name != "id"} for resource in wanted]
+    try:
+        made = [await fhir.create(resource) for resource in unnamed]
+    except Rejected:
+        return [], Finding(
+            probe=Probe.UPDATE_AS_CREATE,
+            ok=None,
+            sentence=f"No Basic resource may be created (HTTP {status}), so updates cannot be tried. "
+            "Allow the adapter's account to create, update and delete Basic.",
+        )
+    return made, Finding(
+        probe=Probe.UPDATE_AS_CREATE,
+        ok=False,
+        sentence=f"Client ids are refused (HTTP {status}): what is created stays unique only if a search shows at "
+        "once what was written. Allow client ids (HAPI: hapi.fhir.client_id_strategy=ALPHANUMERIC).",
+    )
+
+
+def _own(name: str, *, text: str = "may be deleted") -> Resource:
+    return {
+        "resourceType": "Basic",
+        "id": str(uuid.uuid5(NAMESPACE, name)),
+        "code": {"text": f"Probe of the messaging adapter ({text})"},
+    }
+
+
+async def _updates(fhir: FhirClient, made: list[Resource]) -> list[Finding]:
+    if not made:
+        return []
+    return [await _if_match(fhir, made[0]), await _history(fhir, made[0]), await _paging(fhir, made)]
+
+
+async def _if_match(fhir: FhirClient, own: Resource) -> Finding:
+    stale = version_of(own)
+    second, third = ({**_own("", text=text), "id": own["id"]} for text in ("second", "third"))
+    try:
+        changed = await fhir.put(second)
+    except (Conflict, Rejected) as refused:
+        return _if_match_found(ok=None, why=f"does not take an update without If-Match. {refused}")
+    if stale is None or version_of(changed) in {None, stale}:
+        return _if_match_found(ok=False, why="gives no new version to what changed")
+    try:
+        await fhir.replace(third, version=stale)
+    except Conflict:
+        return Finding(
+            probe=Probe.IF_MATCH, ok=True, sentence="An update of a stale version is refused, as it must be."
+        )
+    except Rejected as refused:
+        return _if_match_found(ok=None, why=f"does not take If-Match. {refused}")
+    return _if_match_found(ok=False, why="took an update of a version that was no longer current")
+
+
+def _if_match_found(*, ok: bool | None, why: str) -> Finding:
+    return Finding(
+        probe=Probe.IF_MATCH,
+        ok=ok,
+        sentence=f"The server {why.rstrip('.')}. Without versioned updates (If-Match) a message could be sent twice, "
+        "so run does not start. Switch them on, or use a server that has them.",
+    )
+
+
+async def _history(fhir: FhirClient, own: Resource) -> Finding:
+    versions = await fhir.history("Basic", own["id"])
+    kept = len(versions or []) > 1
+    return Finding(
+        probe=Probe.HISTORY,
+        ok=kept,
+        sentence="Former versions are kept and can be read."
+        if kept
+        else "Former versions cannot be read: an author's overwriting of the adapter's fields is then noticed by the "
+        "ledger alone, and resolved slowly when that is new. Keep versions if the server can.",
+    )
+
+
+async def _paging(fhir: FhirClient, made: list[Resource]) -> Finding:
+    ids = sorted(resource["id"] for resource in made)
+    try:
+        found = sorted(
+            [
+                resource["id"]
+                async for resource in fhir.search("Basic", [("_id", ",".join(ids)), ("_count", "1")])
+            ]
+        )
+    except Rejected as refused:
+        return Finding(probe=Probe.PAGING, ok=False, sentence=str(refused))
+    if found == ids:
+        return Finding(
+            probe=Probe.PAGING,
+            ok=True,
+            sentence="A search shows at once what was written, and its pages can be followed.",
+        )
+    return Finding(
+        probe=Probe.PAGING,
+        ok=False,
+        sentence=f"Of {len(ids)} resources just written, a search by page shows {len(found)}. If the server indexes "
+        "later, messages start later; if it does not page, some are never found.",
+    )
+
+
+async def _marker_search(fhir: FhirClient, marker: Marker, extra: Sequence[tuple[str, str]]) -> Finding:
+    nobodys = Marker(element=marker.element, system=marker.system, code=_NO_CODE)
+    name = marker.element.value
+    try:
+        await _finds(fhir, [*marker.search(PREPARATION), *extra])
+        ignored = await _finds(fhir, [(name, nobodys.token)])
+    except Rejected as refused:
+        return Finding(
+            probe=Probe.MARKER_SEARCH,
+            ok=False,
+            sentence=f"The search for marked Communications is refused (HTTP {refused.status}). Switch the search "
+            f"parameters status and {name} on, or correct watch.marker and watch.extra.",
+        )
+    if ignored:
+        return Finding(
+            probe=Probe.MARKER_SEARCH,
+            ok=False,
+            sentence=f"A search by a {name} that nobody has finds Communications: the server ignores the parameter. "
+            "Switch it on, or let watch.marker name another element.",
+        )
+    return Finding(
+        probe=Probe.MARKER_SEARCH, ok=True, sentence=f"Marked Communications can be searched by {name}."
+    )
+
+
+async def _strict_search(fhir: FhirClient) -> Finding:
+    try:
+        await _finds(fhir, [(_NO_PARAMETER, "1")])
+    except Rejected:
+        return Finding(
+            probe=Probe.STRICT_SEARCH,
+            ok=True,
+            sentence="An unknown search parameter is refused, not ignored.",
+        )
+    return Finding(
+        probe=Probe.STRICT_SEARCH,
+        ok=False,
+        sentence="The server ignores search parameters that it does not know: a misspelt watch.extra would narrow "
+        "nothing. Check its spelling; the marker itself is checked on each resource.",
+    )
+
+
+async def _sort(fhir: FhirClient) -> Finding:
+    try:
+        await _finds(fhir, [("_sort", "_lastUpdated")])
+    except Rejected as refused:
+        return Finding(
+            probe=Probe.SORT,
+            ok=False,
+            sentence=f"_sort is refused (HTTP {refused.status}): with more waiting than fits a page, the oldest "
+            "message is not always first.",
+        )
+    return Finding(probe=Probe.SORT, ok=True, sentence="Searches can be sorted.")
+
+
+async def _finds(fhir: FhirClient, parameters: Sequence[tuple[str, str]]) -> bool:
+    async with aclosing(fhir.search("Communication", [*parameters, ("_count", "1")])) as found:
+        async for _ in found:
+            return True
+    return False
+
+
+async def _clean_up(fhir: FhirClient, made: list[Resource]) -> Finding:
+    left = [resource["id"] for resource in made if not await _deleted(fhir, resource["id"])]
+    named = ", ".join(f"Basic/{id}" for id in left)
+    return Finding(
+        probe=Probe.CLEAN_UP,
+        ok=not left,
+        sentence=f"The probe could not delete {named}; it does no harm there."
+        if left
+        else "Nothing was left behind.",
+    )
+
+
+async def _deleted(fhir: FhirClient, id: str) -> bool:
+    for _ in range(_DELETIONS):
+        try:
+            await fhir.delete("Basic", id)
+        except Conflict:
+            continue  # HAPI says so now and then of a first deletion, with nobody else there
+        except AdapterError:
+            return False
+        return True
+    return False
