@@ -1,0 +1,144 @@
+"""What the adapter serves: the webhook, the doorbell, health and metrics.
+
+One JSON error shape: `{"error": {"code", "message"}}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from adapter.errors import AdapterError, ConfigError, Rejected, Temporary, Unverified
+
+_log = structlog.get_logger(__name__)
+
+MOST_BYTES: Final = 10_000_000
+
+_STATUS: Final[tuple[tuple[type[AdapterError], int, str], ...]] = (
+    (Unverified, 401, "unverified"),
+    (Rejected, 400, "rejected"),
+    (Temporary, 503, "temporary"),
+    (ConfigError, 503, "not-configured"),
+)
+
+
+class TooLarge(Rejected):
+    """A request body over the cap."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """What `/health/ready` says of one neighbour or part."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class Desk(Protocol):
+    """What the web edge hands its calls to."""
+
+    async def webhook(self, raw: bytes, *, signature: str | None) -> bytes:
+        """Verifies and keeps a delivery; gives the body of the 200 once it is committed."""
+        ...
+
+    def doorbell(self, path: str, headers: dict[str, str]) -> None:
+        """Rings, after the secret was checked."""
+        ...
+
+    async def health(self) -> list[Health]:
+        """The parts that are needed to work."""
+        ...
+
+    async def metrics_text(self) -> bytes:
+        """The metrics in Prometheus' text format."""
+        ...
+
+
+def create_app(desk: Desk) -> Starlette:
+    """The ASGI application."""
+
+    async def webhook(request: Request) -> Response:
+        raw = await _body(request)
+        answer = await desk.webhook(raw, signature=request.headers.get("x-metriport-signature"))
+        return Response(answer, media_type="application/json")
+
+    async def doorbell(request: Request) -> Response:
+        # The body is not read: a notification carries no authority, and HAPI waits for the answer.
+        desk.doorbell(request.url.path, dict(request.headers))
+        return Response(status_code=200)
+
+    async def live(_request: Request) -> Response:
+        return JSONResponse({"status": "live"})
+
+    async def ready(_request: Request) -> Response:
+        parts = await desk.health()
+        well = all(part.ok for part in parts)
+        body = {
+            "status": "ready" if well else "not-ready",
+            "parts": [{"name": part.name, "ok": part.ok, "detail": part.detail} for part in parts],
+        }
+        return JSONResponse(body, status_code=200 if well else 503)
+
+    async def metrics(_request: Request) -> Response:
+        return Response(await desk.metrics_text(), media_type="text/plain; version=0.0.4")
+
+    bell = ["POST", "PUT"]
+    return Starlette(
+        routes=[
+            Route("/webhooks/metriport", _guarded(webhook), methods=["POST"]),
+            Route("/doorbell", _guarded(doorbell), methods=bell),
+            Route("/doorbell/{type}/{id}", _guarded(doorbell), methods=bell),
+            Route("/health/live", live),
+            Route("/health/ready", _guarded(ready)),
+            Route("/metrics", _guarded(metrics)),
+        ],
+        exception_handlers={404: _no_route, 405: _no_route},
+    )
+
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def _guarded(endpoint: Endpoint) -> Endpoint:
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except AdapterError as error:
+            return _refusal(error)
+
+    return answer
+
+
+def _refusal(error: AdapterError) -> Response:
+    status, code = next(
+        ((status, code) for kind, status, code in _STATUS if isinstance(error, kind)), (500, "internal")
+    )
+    if isinstance(error, TooLarge):
+        status = error.status
+    _log.info("request.refused", code=code, status=status)
+    return JSONResponse({"error": {"code": code, "message": str(error)}}, status_code=status)
+
+
+async def _no_route(_request: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 404)
+    return JSONResponse(
+        {"error": {"code": "no-route", "message": "There is nothing at this address with this method."}},
+        status_code=status,
+    )
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            raise TooLarge(f"The body has more than {MOST_BYTES} bytes.", status=413)
+    return bytes(body)
