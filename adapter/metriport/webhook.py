@@ -32,7 +32,8 @@ def verify(raw: bytes, signature: str | None, keys: Sequence[str]) -> None:
     """
     stated = (signature or "").encode("utf-8", "surrogatepass")
     # An empty key is a setting left blank: anybody could sign with it.
-    expected = [hmac.new(key.encode(), raw, hashlib.sha256).hexdigest().encode() for key in keys if key]
+    usable = [key.encode("utf-8", "surrogatepass") for key in keys if key]
+    expected = [hmac.new(key, raw, hashlib.sha256).hexdigest().encode() for key in usable]
     if not any([hmac.compare_digest(stated, one) for one in expected]):  # noqa: C419 - all, not the first
         raise Unverified(
             "A webhook call is not signed with any of metriport.webhook_keys. If the key was changed at "
