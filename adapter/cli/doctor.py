@@ -1,0 +1,158 @@
+"""`doctor`: checks every neighbour, capability and setting, and says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from adapter.cli.root import ConfigOption, JsonOption, app, console, print_json
+from adapter.config import Settings, load
+from adapter.errors import AdapterError, ConfigError
+from adapter.fhir.client import FhirClient
+from adapter.fhir.probe import Probe, probe
+from adapter.fhir.subscription import differences
+from adapter.ledger.insights import open_insights
+from adapter.mapping.engine import Mappings
+from adapter.metriport.client import Account, MetriportClient
+from adapter.wiring import SystemClock, Transports, neighbours, policy_of, wanted_subscription
+
+# Without these nothing can be sent safely; the others cost speed or comfort.
+_NEEDED = frozenset({Probe.IF_MATCH, Probe.MARKER_SEARCH, Probe.PAGING})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One line: `ok`, `warning` or `failed`, and what to do about it."""
+
+    part: str
+    level: str
+    sentence: str
+
+
+@app.command()
+def doctor(json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Check the settings and both neighbours. Exit code 1 when something keeps messages from being sent."""
+    found = asyncio.run(_all(load(config)))
+    if json:
+        print_json([vars(one) for one in found])
+    else:
+        _print(found)
+    if any(one.level == "failed" for one in found):
+        raise typer.Exit(1)
+
+
+def _print(found: list[Finding]) -> None:
+    colours = {"ok": "green", "warning": "yellow", "failed": "red"}
+    table = Table("", "part", "what was found", show_lines=False)
+    for one in found:
+        table.add_row(f"[{colours[one.level]}]{one.level}[/]", one.part, one.sentence)
+    console.print(table)
+
+
+async def _all(settings: Settings) -> list[Finding]:
+    try:
+        async with neighbours(settings, SystemClock(), Transports()) as (fhir, metriport, _):
+            checks = (
+                _fhir(settings, fhir),
+                _doorbell(settings, fhir),
+                _metriport(settings, metriport),
+                _mappings(settings),
+                _ledger(settings),
+            )
+            return [finding for check in checks async for finding in check]
+    except ConfigError as error:
+        return [Finding(part="settings", level="failed", sentence=str(error))]
+
+
+async def _fhir(settings: Settings, fhir: FhirClient) -> AsyncIterator[Finding]:
+    try:
+        stated = await fhir.capabilities()
+        probed = await probe(fhir, policy_of(settings).marker, extra=policy_of(settings).extra_search)
+    except AdapterError as error:
+        yield Finding(part="FHIR server", level="failed", sentence=f"{settings.fhir.base_url}: {error}")
+        return
+    yield Finding(
+        part="FHIR server",
+        level="ok" if stated.is_r4 else "failed",
+        sentence=f"{settings.fhir.base_url}: FHIR {stated.fhir_version}, {stated.software or 'unnamed software'}",
+    )
+    for one in probed.findings:
+        bad = "failed" if one.probe in _NEEDED and one.ok is False else "warning"
+        yield Finding(part=f"FHIR {one.probe.value}", level="ok" if one.ok else bad, sentence=one.sentence)
+
+
+async def _doorbell(settings: Settings, fhir: FhirClient) -> AsyncIterator[Finding]:
+    part = "doorbell"
+    if settings.watch.doorbell == "off":
+        sentence = f"Off: messages are found by the sweep, every {settings.watch.sweep_seconds:g} s."
+        yield Finding(part=part, level="ok", sentence=f"{sentence} Set watch.doorbell=rest-hook for seconds.")
+        return
+    try:
+        wanted = wanted_subscription(settings)
+        there = await fhir.read("Subscription", wanted["id"])
+    except AdapterError as error:
+        yield Finding(part=part, level="failed", sentence=str(error))
+        return
+    if there is None:
+        yield Finding(part=part, level="warning", sentence="There is no Subscription yet; run subscribe.")
+        return
+    wrong = differences(there, wanted)
+    state = f"Subscription/{wanted['id']} is {there.get('status')}"
+    if wrong:
+        yield Finding(
+            part=part, level="warning", sentence=f"{state}, and differs in {', '.join(wrong)}; run subscribe."
+        )
+    else:
+        yield Finding(
+            part=part, level="ok", sentence=f"{state}. Only arriving notifications prove that it rings."
+        )
+
+
+async def _metriport(settings: Settings, metriport: MetriportClient) -> AsyncIterator[Finding]:
+    check = await metriport.check()
+    level = "ok" if check.account is Account.OK else "failed"
+    yield Finding(part="Metriport", level=level, sentence=f"{settings.metriport.base_url}: {check.sentence}")
+    if settings.metriport.webhook_keys:
+        yield Finding(
+            part="webhook", level="ok", sentence=f"Calls to {settings.public_url}/webhooks/metriport count."
+        )
+    else:
+        yield Finding(
+            part="webhook",
+            level="warning",
+            sentence="metriport.webhook_keys is not set: status comes by asking only, minutes later.",
+        )
+
+
+async def _mappings(settings: Settings) -> AsyncIterator[Finding]:
+    try:
+        mappings = Mappings(directory=settings.mappings.directory)
+        wrong: list[Any] = list(mappings.check())
+    except AdapterError as error:
+        wrong = [error]
+    for problem in wrong:
+        yield Finding(part="mappings", level="failed", sentence=str(problem))
+    if not wrong:
+        own = ", ".join(mappings.overridden()) or "none"
+        yield Finding(
+            part="mappings", level="ok", sentence=f"All render their example. The site's own: {own}."
+        )
+
+
+async def _ledger(settings: Settings) -> AsyncIterator[Finding]:
+    try:
+        async with open_insights(settings.ledger.url) as insights:
+            summary = await insights.summary(now=SystemClock().now())
+    except ConfigError as error:
+        yield Finding(part="ledger", level="warning", sentence=str(error))
+    except AdapterError as error:
+        yield Finding(part="ledger", level="failed", sentence=str(error))
+    else:
+        level = "warning" if summary.unknown else "ok"
+        sentence = f"{summary.waiting} waiting, {summary.unknown} of unknown outcome, {summary.deliveries} deliveries."
+        yield Finding(part="ledger", level=level, sentence=sentence)

@@ -1,0 +1,101 @@
+"""`preview`: the exact call that would be made, what would not be transmitted, or why there is no call."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import simplejson
+import typer
+
+from adapter.cli.root import ConfigOption, app, print_json
+from adapter.config import Settings, load
+from adapter.domain.attachment import Content
+from adapter.domain.reasons import Reason
+from adapter.domain.resource import Resource
+from adapter.errors import ConfigError, Unresolved
+from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.prepare import Plan, plan, render
+from adapter.wiring import SystemClock, Transports, context_of
+
+READ_ELEMENTS = frozenset(
+    {
+        "resourceType", "id", "meta", "status", "medium", "category", "priority", "subject", "recipient",
+        "topic", "reasonCode", "payload", "contained",
+    }
+)  # fmt: skip
+
+
+@app.command()
+def preview(
+    source: Annotated[str, typer.Argument(help="Communication/id on the FHIR server, or a JSON file.")],
+    config: ConfigOption = None,
+) -> None:
+    """Shows what would be sent, without sending, uploading or writing anything. Exit code 1 when nothing would."""
+    shown = asyncio.run(_preview(load(config), source))
+    print_json(shown)
+    if shown["call"] is None:
+        raise typer.Exit(1)
+
+
+async def _preview(settings: Settings, source: str) -> dict[str, Any]:
+    # Nothing is remembered: the ledger lives in memory and ends with the command.
+    async with context_of(
+        settings, ledger_url="sqlite+aiosqlite://", clock=SystemClock(), transports=Transports()
+    ) as (context, *_):
+        communication = (
+            await _stored(context, source) if source.startswith("Communication/") else _file(source)
+        )
+        planned = await plan(context, communication)
+        marked = context.policy.marker.on(communication)
+        if isinstance(planned, Reason):
+            return {
+                "call": None,
+                "reason": {"code": planned.code, "sentence": planned.sentence},
+                "marked": marked,
+            }
+        return {
+            "call": _call(context, planned),
+            "uploads": [
+                {
+                    "where": one.where,
+                    "title": one.title,
+                    "contentType": one.content_type,
+                    "bytes": len(one.data),
+                }
+                for one in planned.contents
+                if isinstance(one, Content)
+            ],
+            "notTransmitted": sorted(set(communication) - READ_ELEMENTS),
+            "marked": marked,
+            "wouldBeSent": marked and communication.get("status") == "preparation",
+        }
+
+
+def _call(context: Context, planned: Plan) -> dict[str, Any]:
+    ids = [f"(id of upload {number})" for number, _ in enumerate(planned.contents, start=1)]
+    send = render(context, planned, ids)
+    return {
+        "method": "POST",
+        "path": "/medical/v1/message",
+        "query": {"patientId": send.patient},
+        "body": dict(send.body),
+    }
+
+
+async def _stored(context: Context, source: str) -> Resource:
+    found = await context.fhir.read("Communication", source.partition("/")[2])
+    if found is None:
+        raise Unresolved(f"{source} does not exist on {context.fhir.base_url}.", candidates=0)
+    return found
+
+
+def _file(source: str) -> Resource:
+    try:
+        parsed = simplejson.loads(Path(source).read_bytes(), use_decimal=True)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{source} cannot be read as JSON: {type(error).__name__}.") from None
+    if not isinstance(parsed, dict) or parsed.get("resourceType") != "Communication":
+        raise ConfigError(f"{source} is no Communication.")
+    return parsed

@@ -1,0 +1,102 @@
+"""`run`: watch, send, track, until stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+import uvicorn
+
+from adapter.cli.root import ConfigOption, app
+from adapter.config import Settings, load
+from adapter.errors import ConfigError, Temporary
+from adapter.fhir.probe import Probe, probe
+from adapter.telemetry import configure
+from adapter.wiring import Adapter, adapter
+
+_log = structlog.get_logger(__name__)
+
+_PROBE_SECONDS = 5.0
+
+
+@app.command()
+def run(config: ConfigOption = None) -> None:
+    """Watch the FHIR server, send, and write back what became of it, until stopped."""
+    settings = load(config)
+    configure(level=settings.telemetry.log_level, style=settings.telemetry.log_format)
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    async with adapter(settings) as running:
+        await serve(running)
+
+
+async def work(running: Adapter) -> None:
+    """Sends and tracks, once the FHIR server has shown that it honours `If-Match`.
+
+    Raises:
+        ConfigError: it does not; nothing could be claimed, so nothing may be sent.
+    """
+    while True:
+        try:
+            probed = await probe(running.fhir, running.context.policy.marker)
+            break
+        except Temporary as trouble:
+            _log.warning("fhir.unreachable", detail=str(trouble), next_try_seconds=_PROBE_SECONDS)
+            await running.context.clock.sleep(_PROBE_SECONDS)
+    if not probed.ok(Probe.IF_MATCH):
+        sentence = next(one.sentence for one in probed.findings if one.probe is Probe.IF_MATCH)
+        raise ConfigError(f"fhir.base_url: {sentence}")
+    await asyncio.gather(running.worker.run(), running.keep_doorbell())
+
+
+async def serve(running: Adapter) -> None:
+    """Serves and works until SIGTERM or SIGINT; what is claimed is carried to its end first.
+
+    Raises:
+        ConfigError: as `work`.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    server = _Server(running)
+    serving, working = asyncio.create_task(server.serve()), asyncio.create_task(work(running))
+    stopping = asyncio.create_task(stop.wait())
+    _log.info("adapter.started", life=running.context.life, public_url=running.settings.public_url)
+    await asyncio.wait([stopping, serving, working], return_when=asyncio.FIRST_COMPLETED)
+    _log.info("adapter.stopping")
+    for task in (working, stopping):
+        task.cancel()
+    worked = await asyncio.gather(working, stopping, return_exceptions=True)
+    server.should_exit = True
+    served = await asyncio.gather(serving, return_exceptions=True)
+    for result in (*worked, *served):
+        if isinstance(result, Exception):
+            raise result
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: one signal ends the work first, then the serving."""
+
+    def __init__(self, running: Adapter) -> None:
+        web = running.settings.web
+        super().__init__(
+            uvicorn.Config(
+                running.app,
+                host=web.host,
+                port=web.port,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=5,
+            )
+        )
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

@@ -1,0 +1,60 @@
+"""`simulate`: the pretend neighbours behind sockets."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from adapter.cli.root import app
+from adapter.simulators import fhir, metriport
+from adapter.simulators.shell import Shell
+
+_simulate = typer.Typer(help="Pretend neighbours for trying things out.", no_args_is_help=True)
+app.add_typer(_simulate, name="simulate")
+
+Port = Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)]
+
+
+class Dialect(StrEnum):
+    """The two shapes in which Metriport answers."""
+
+    SDK = "sdk"
+    DOCS = "docs"
+
+
+def _serve(shell: Shell, port: int) -> None:
+    typer.echo(f"listening on http://127.0.0.1:{port}")
+    uvicorn.run(shell, host="127.0.0.1", port=port, log_level="error", access_log=False)
+
+
+@_simulate.command("metriport")
+def simulate_metriport(
+    port: Port = 8082,
+    api_key: Annotated[str, typer.Option(help="The API key that counts.")] = metriport.DEFAULT_API_KEY,
+    dialect: Annotated[Dialect, typer.Option(help="Shape of the answers.")] = Dialect.SDK,
+    limits: Annotated[
+        bool, typer.Option("--limits/--no-limits", help="Whether the rate limits hold.")
+    ] = True,
+    auto_complete: Annotated[str, typer.Option(help="Seconds until a message completes, or `off`.")] = "2",
+) -> None:
+    """A pretend Metriport, with a control API under /_simulator."""
+    world = metriport.World(
+        api_key=api_key,
+        public_url=f"http://127.0.0.1:{port}",
+        dialect=dialect.value,
+        limits=limits,
+        auto_complete_seconds=None if auto_complete == "off" else float(auto_complete),
+    )
+    _serve(Shell(world), port)
+
+
+@_simulate.command("fhir")
+def simulate_fhir(
+    port: Port = 8081,
+    conflict: Annotated[int, typer.Option(help="Status of a version conflict.")] = 409,
+) -> None:
+    """A pretend FHIR R4 server, as far as the adapter needs one."""
+    _serve(Shell(fhir.World(base_url=f"http://127.0.0.1:{port}/fhir", conflict=conflict)), port)
