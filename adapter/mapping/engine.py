@@ -140,7 +140,7 @@ class Mappings:
     def _output(self, template: str, context: Mapping[str, object]) -> Output:
         compiled = self._compiled(template)
         try:
-            return run(compiled.root_render_func(compiled.new_context(dict(context))))
+            return run(compiled.root_render_func(compiled.new_context(dict(context))), template=template)
         except MappingError as error:
             failure = error
         except Exception as error:  # noqa: BLE001

@@ -61,7 +61,10 @@ def instant(value: object) -> str | None:
     """A FHIR date, dateTime or instant as a moment in UTC that ends in `Z`; a date is its first moment."""
     _defined(value)
     moment = resource.instant(value)
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None
+    try:
+        return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None
+    except OverflowError:  # in the first or the last hours of the calendar
+        return None
 
 
 def _string(value: object) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 from adapter.mapping.problem import Problem
@@ -26,6 +27,8 @@ _TASK_STATUS: Final = (
 )  # fmt: skip
 _CUT_SHORT: Final = "+"
 
+_NO_STRING: Final = (bool, int, Decimal)  # the library reads "1" as 1 and "true" as true
+
 _RULES: Final = {
     "missing": "is required",
     "model_field_validation.missing": "is required",
@@ -33,7 +36,10 @@ _RULES: Final = {
     "string_type": "must be a string",
     "bool_type": "must be true or false",
     "model_type": "must be an object",
+    "json_invalid": "must be an object",  # the library takes a string for an object's JSON
     "list_type": "must be a list",
+    "value_error": "has a value that R4 does not allow",
+    "string_pattern_mismatch": "does not have the form that R4 asks for",
 }
 
 
@@ -60,7 +66,7 @@ def problems(resource: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(rule="cannot be read as an R4 resource: look at its contained resources")
     else:
         yield from _untyped(resource)
-        yield from _Walk(contained=_contained(resource)).into(read)
+        yield from _Walk(contained=_contained(resource)).into(read, resource)
 
 
 def _structural(detail: Mapping[str, Any]) -> Problem:
@@ -88,25 +94,32 @@ class _Walk:
 
     contained: Mapping[str, str]
 
-    def into(self, model: Any, *at: str | int) -> Iterator[Problem]:
+    def into(self, model: Any, raw: Mapping[str, Any], *at: str | int) -> Iterator[Problem]:
         for name, definition in type(model).model_fields.items():
-            here = (*at, definition.alias or name)
-            extra = definition.json_schema_extra or {}
+            alias, extra = definition.alias or name, definition.json_schema_extra or {}
+            value, here = getattr(model, name), (*at, alias)
             if name == "id" and type(model).has_resource_base():
-                yield from _id(model.id, *here)
+                yield from _id(value, *here)
             else:
-                yield from self._value(getattr(model, name), extra, type(model).__name__ + "." + name, *here)
+                listed = _values(type(model).__name__ + "." + name, extra)
+                yield from self._value(value, raw.get(alias), {**extra, "enum_values": listed}, *here)
 
-    def _value(self, value: Any, extra: Mapping[str, Any], element: str, *at: str | int) -> Iterator[Problem]:
+    def _value(self, value: Any, raw: Any, extra: Mapping[str, Any], *at: str | int) -> Iterator[Problem]:
         if isinstance(value, list):
-            for index, item in enumerate(value):
-                yield from self._value(item, extra, element, *at, index)
+            for index, (item, raw_item) in enumerate(zip(value, raw, strict=True)):
+                yield from self._value(item, raw_item, extra, *at, index)
         elif isinstance(value, str):
-            yield from _code(value, _values(element, extra), *at)
-        elif hasattr(value, "get_resource_type"):
+            yield from _code(value, extra["enum_values"], *at)
+        elif isinstance(value, _NO_STRING) and isinstance(raw, str):
+            yield Problem(at=at, rule="must not be a string")
+        elif not hasattr(value, "get_resource_type"):
+            return
+        elif not isinstance(raw, Mapping):
+            yield Problem(at=at, rule="must be an object")
+        else:
             if value.get_resource_type() == "Reference":
                 yield from self._reference(value, extra.get("enum_reference_types", ()), *at)
-            yield from self.into(value, *at)
+            yield from self.into(value, raw, *at)
 
     def _reference(self, value: Any, allowed: Collection[str], *at: str | int) -> Iterator[Problem]:
         targets = {value.type}

@@ -27,7 +27,9 @@ from jinja2.utils import Namespace
 from adapter.errors import MappingError
 from adapter.mapping.filters import FILTERS
 
-MOST_OUTPUT: Final = 1_000_000
+MOST_OUTPUT: Final = (
+    20_000_000  # R4 allows a string of a million characters, and a Communication may have several
+)
 MOST_STEPS: Final = 100_000
 _MOST_NUMBER: Final = 10**15
 
@@ -186,7 +188,7 @@ class Output:
         return self.lines[bisect_right(self.starts, position) - 1]
 
 
-def run(chunks: Iterable[str]) -> Output:
+def run(chunks: Iterable[str], *, template: str) -> Output:
     """Takes what a template puts out.
 
     Raises:
@@ -201,16 +203,15 @@ def run(chunks: Iterable[str]) -> Output:
             kept.append(chunk)
             size += len(chunk)
             if size > MOST_OUTPUT:
-                raise TooMuch(*_unmarked("".join(kept)).lines[-1])
+                raise TooMuch(*_unmarked("".join(kept), template).lines[-1])
     finally:
         _RUN.reset(token)
-    return _unmarked("".join(kept))
+    return _unmarked("".join(kept), template)
 
 
-def _unmarked(marked: str) -> Output:
+def _unmarked(marked: str, template: str) -> Output:
     pieces: list[str] = []
-    starts: list[int] = []
-    lines: list[tuple[str, int]] = []
+    starts, lines = [0], [(template, 1)]
     done = length = 0
     quoted = False
     for match in _MARKS.finditer(marked):
@@ -239,10 +240,17 @@ def _counted(items: Iterable[Any]) -> Iterator[Any]:
 
 
 def _as_json(value: object) -> str:
-    # Characters beyond ASCII are escaped: no mark, no half surrogate and no line separator can come out of a value.
-    return _VALUE + simplejson.dumps(
-        value, use_decimal=True, ensure_ascii=True, allow_nan=False, encoding=None, default=_other
+    # Control characters are always escaped, so no mark can come out of a value.
+    written = simplejson.dumps(
+        value,
+        use_decimal=True,
+        ensure_ascii=False,
+        allow_nan=False,
+        encoding=None,
+        namedtuple_as_object=False,
+        default=_other,
     )
+    return _VALUE + written
 
 
 def _other(value: object) -> Any:

@@ -73,6 +73,7 @@ _MESSAGE: Final[_Rules] = {
     "attachments": _Several(most=MOST_ATTACHMENTS, each=_Uuid()),
     "intendedRecipientNpi": _Several(most=MOST_NPIS, each=_Text()),
 }
+_CODING: Final[_Rules] = {name: _Text() for name in ("system", "version", "code", "display")}
 _DOCUMENT_TEXTS: Final = (("type", "text"), ("description",), ("context", "period", "start"))
 # What makes a partial DocumentReference a whole one for R4; Metriport fills these in itself.
 _DOCUMENT_REST: Final[Mapping[str, Any]] = {
@@ -107,15 +108,32 @@ def document(value: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(at=at, rule="is required")
         else:
             yield from _Text().problems(found, *at)
+    kind = value.get("type")
+    if isinstance(kind, dict):
+        yield from _codings(kind.get("coding", []))
+        # The author's document brings its codings along; R4's exact form of a code is no reason to keep it back.
+        value = {**value, "type": {name: found for name, found in kind.items() if name != "coding"}}
     yield from resources.problems({**_DOCUMENT_REST, **value})
 
 
-def _strict(value: Mapping[str, Any], rules: _Rules) -> Iterator[Problem]:
+def _codings(codings: object) -> Iterator[Problem]:
+    at = ("type", "coding")
+    if not isinstance(codings, list):
+        yield Problem(at=at, rule="must be a list")
+        return
+    for index, coding in enumerate(codings):
+        if isinstance(coding, dict):
+            yield from _strict(coding, _CODING, *at, index)
+        else:
+            yield Problem(at=(*at, index), rule="must be an object")
+
+
+def _strict(value: Mapping[str, Any], rules: _Rules, *at: str | int) -> Iterator[Problem]:
     for key, found in value.items():
         if key in rules:
-            yield from rules[key].problems(found, key)
+            yield from rules[key].problems(found, *at, key)
         else:
-            yield Problem(rule="has a key that is not allowed", key=key)
+            yield Problem(at=at, rule="has a key that is not allowed", key=key)
 
 
 _CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], Iterator[Problem]]]] = {
