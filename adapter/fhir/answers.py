@@ -144,7 +144,7 @@ def issues_in(body: bytes) -> tuple[str, ...]:
     They may quote the resource: meant for the resource, never for a log.
     """
     issues = items(_outcome(body).get("issue"))
-    grave = [issue for issue in issues if issue.get("severity") in {"fatal", "error"}]
+    grave = [issue for issue in issues if issue.get("severity") in ("fatal", "error")]
     sentences = [_sentence(issue) for issue in grave or issues]
     return tuple(dict.fromkeys(sentence for sentence in sentences if sentence))[:MOST_ISSUES]
 
@@ -154,7 +154,7 @@ def _sentence(issue: Mapping[str, Any]) -> str:
     said = (
         text(issue.get("diagnostics"))
         or text(details.get("text"))
-        or next((text(coding.get("display")) for coding in codings(details)), None)
+        or next((display for coding in codings(details) if (display := text(coding.get("display")))), None)
         or text(issue.get("code"))
         or ""
     )

@@ -22,7 +22,7 @@ from adapter.fhir.client import FhirClient
 
 _ATTEMPTS: Final = 4
 _READABLE: Final = ":/|,$"  # left as they are in the criteria: servers compare and people read it
-_STOPPED: Final = frozenset({"error", "off"})
+_STOPPED: Final = ("error", "off")
 _FORBIDDEN: Final = frozenset({401, 403})
 
 

@@ -50,7 +50,8 @@ def parse(body: bytes, *, what: str, status: int = 200) -> Any:
 
 
 def _integer(digits: str) -> int | Decimal:
-    return int(digits) if len(digits) <= _LONGEST_INTEGER else Decimal(digits)
+    exact = len(digits) <= _LONGEST_INTEGER and digits != "-0"
+    return int(digits) if exact else Decimal(digits)
 
 
 def _beyond(what: str, status: int) -> Rejected:
@@ -200,7 +201,7 @@ def resource(value: object, *, what: str, type: str, id: str | None = None) -> R
     Raises:
         Temporary: the server answered with something else.
     """
-    if isinstance(value, dict) and value.get("resourceType") == type and id in {None, value.get("id")}:
+    if isinstance(value, dict) and value.get("resourceType") == type and id in (None, value.get("id")):
         return value
     raise Temporary(
         f"{what}: the answer is not the {type} that was asked for. If this stays so, check that fhir.base_url "
