@@ -60,7 +60,8 @@ class Lane:
             )
             for stored in await self.context.ledger.latest(self.context.policy.pace.sends_per_minute)
         ]
-        # Another life's last start may not have reached this ledger.
+        # Another life's last start may have been a moment ago and not be in this ledger.
+        self._slots = self._slots or [Slot(started=boot, ended=boot)]
         self._not_before = boot + self.context.policy.pace.interval_seconds
 
     @property
@@ -92,7 +93,7 @@ class Lane:
                 claimed = await self._go(claimed)
         except AdapterError as trouble:
             # Nothing that was claimed may be forgotten, whatever went wrong after it.
-            _log.error(  # noqa: TRY400  # a traceback shows text that may be the patient's
+            _log.error(  # a traceback shows text that may be the patient's
                 "send.interrupted",
                 communication=prepared.wish.row.communication,
                 error=type(trouble).__name__,

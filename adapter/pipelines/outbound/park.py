@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import structlog
+
 from adapter.domain.mark import Token
 from adapter.domain.reasons import Reason, task_for
 from adapter.domain.resource import Resource, version_of
@@ -11,6 +13,8 @@ from adapter.errors import Conflict, Rejected
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.look import Wish
 from adapter.pipelines.outbound.writeback import write_back
+
+_log = structlog.get_logger(__name__)
 
 
 def state_for(reason: Reason) -> State:
@@ -40,6 +44,12 @@ async def park(context: Context, wish: Wish, reason: Reason) -> None:
 
 async def tell(context: Context, row: Transmission, *, communication: Resource | None = None) -> None:
     """Writes the end on the Communication, and asks a person where the reason wants one."""
+    _log.info(
+        "transmission.parked",
+        communication=row.communication,
+        round=row.round,
+        reason=row.reason.code if row.reason else None,
+    )
     await ask(context, row)
     await write_back(context, row, communication=communication)
 

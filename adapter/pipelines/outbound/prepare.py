@@ -15,12 +15,13 @@ from adapter.domain.reasons import Reason, reason
 from adapter.domain.resource import Resource, has_code
 from adapter.domain.text import normalise, utf16_length
 from adapter.domain.writeback import instant_text
-from adapter.errors import Rejected
+from adapter.errors import MappingError, Rejected
 from adapter.pipelines.outbound.contents import Attached, find_contents
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.patient import Subject, find_subject
 from adapter.pipelines.outbound.recipient import Address, find_address
 
+_MESSAGE = "outbound/message"
 _BAD_DOCUMENT = frozenset({400, 413, 422})
 
 
@@ -73,7 +74,9 @@ def _texts(context: Context, communication: Resource) -> tuple[str, str] | Reaso
     made = context.mappings.render(
         "outbound/text", communication=communication, default_subject=context.policy.default_subject
     )
-    line, body = normalise(str(made.get("subject", ""))), normalise(str(made.get("body", "")))
+    # A subject is one line; where it was broken, a blank stands.
+    line = " ".join(normalise(str(made.get("subject", ""))).splitlines())
+    body = normalise(str(made.get("body", "")))
     if not line:
         return reason("refused-no-subject-line")
     if (length := utf16_length(line)) > MOST_SUBJECT_UNITS:
@@ -141,9 +144,13 @@ async def complete(context: Context, planned: Plan) -> Send | Reason:
 
 
 def render(context: Context, planned: Plan, document_ids: list[str]) -> Send:
-    """The call for these documents."""
+    """The call for these documents.
+
+    Raises:
+        MappingError: the template is wrong, or changed where the message goes or what is attached.
+    """
     body = context.mappings.render(
-        "outbound/message",
+        _MESSAGE,
         communication=planned.communication,
         destination=planned.address.destination,
         subject=planned.subject_line,
@@ -151,6 +158,13 @@ def render(context: Context, planned: Plan, document_ids: list[str]) -> Send:
         attachments=document_ids,
         npis=list(planned.address.npis),
     )
+    # Both stand in the mark: what is claimed must be what is sent.
+    for element, planned_value in (
+        ("destination", planned.address.destination),
+        ("attachments", document_ids),
+    ):
+        if (body.get(element) or []) != planned_value:
+            raise MappingError("the value was changed; pass it on as it is", template=_MESSAGE, path=element)
     return Send(patient=planned.subject.metriport_id, body=body)
 
 

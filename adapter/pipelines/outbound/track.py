@@ -90,6 +90,9 @@ async def _end(context: Context, row: Transmission, status: FinalStatus) -> None
         write_at=now,
     )
     if ended:
+        _log.info(
+            "transmission.ended", communication=row.communication, round=row.round, end=ended.state.value
+        )
         await write_back(context, ended)
 
 

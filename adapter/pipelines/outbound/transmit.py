@@ -171,7 +171,9 @@ async def _record_sent(
         due_at=now + FIRST_CHECK,
         write_at=now,
     )
-    if recorded is None:
+    if recorded:
+        _log.info("transmission.sent", communication=row.communication, round=row.round, message=message_id)
+    else:
         _log.error("send.not-recorded", communication=row.communication, round=row.round, message=message_id)
     return recorded
 
