@@ -27,6 +27,7 @@ from adapter.metriport.exchange import (
     exchange,
     in_words,
     transport,
+    web_url,
 )
 from adapter.ports.metriport import Listing
 
@@ -165,7 +166,7 @@ class MetriportClient:
         if wire.read_listing_page(wire.read_json(answered.body)) is None:
             what = f"{doing}: what answers at {self._base} is not Metriport's API. Check metriport.base_url."
             return Check(account=Account.UNAVAILABLE, sentence=what)
-        return Check(account=Account.OK, sentence=f"Metriport at {self._base} takes the key.")
+        return Check(account=Account.OK, sentence="Metriport answers and takes the key.")
 
     # Documents
 
@@ -190,8 +191,8 @@ class MetriportClient:
         return place.document_id
 
     async def _put(self, place: str, content: Content, *, doing: str) -> None:
-        url = _parsed(place)
-        if url is None or not url.host or url.scheme not in {"https", self._base.scheme}:
+        url = web_url(place)
+        if url is None or url.scheme not in {"https", self._base.scheme}:
             raise Temporary(f"{doing}: Metriport names a place that nothing is uploaded to.")
         stated = content.content_type.strip()
         headers = {"content-type": stated if _MEDIA_TYPE.fullmatch(stated) else _ANY_TYPE}
@@ -255,11 +256,8 @@ class MetriportClient:
 
     def _own(self, link: str) -> httpx.URL | None:
         """The link, when it stays on Metriport's origin: the key goes nowhere else."""
-        try:
-            url = self._base.join(link)
-        except httpx.InvalidURL:
-            return None
-        return url if _origin(url) == _origin(self._base) else None
+        url = web_url(link, base=self._base)
+        return url if url and _origin(url) == _origin(self._base) else None
 
 
 class _Late(Exception):
@@ -285,8 +283,8 @@ class _Gate:
 
 
 def _base(stated: str) -> httpx.URL:
-    url = _parsed(stated.rstrip("/"))
-    if url is None or url.scheme not in {"http", "https"} or not url.host or url.userinfo:
+    url = web_url(stated.rstrip("/"))
+    if url is None:
         raise ConfigError("metriport.base_url is not the address of a server: https://host, nothing more.")
     if url.query or url.fragment:
         raise ConfigError("metriport.base_url has a query or a fragment; it is https://host, nothing more.")
@@ -297,13 +295,6 @@ def _key(stated: str) -> str:
     if not _KEY.fullmatch(stated.strip()):
         raise ConfigError("metriport.api_key is empty or has characters that an HTTP header cannot carry.")
     return stated.strip()
-
-
-def _parsed(url: str) -> httpx.URL | None:
-    try:
-        return httpx.URL(url)
-    except httpx.InvalidURL:
-        return None
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

@@ -11,7 +11,7 @@ import httpx
 
 from adapter.errors import Rejected, Temporary
 from adapter.metriport import wire
-from adapter.metriport.exchange import FAILURES, broken, exchange, transport
+from adapter.metriport.exchange import FAILURES, broken, exchange, transport, web_url
 
 FETCH_SECONDS: Final = 30.0
 
@@ -48,7 +48,10 @@ class WebContent:
             Temporary: no answer now.
             Rejected: the url answers with an error, or (400) is none that can be fetched. The text never holds the url.
         """
-        request = httpx.Request("GET", _web(url), headers={"accept": "*/*", "accept-encoding": "identity"})
+        parsed = web_url(url)
+        if parsed is None:
+            raise Rejected(f"{_DOING}: only plain http and https urls are fetched.", status=400)
+        request = httpx.Request("GET", parsed, headers={"accept": "*/*", "accept-encoding": "identity"})
         try:
             answered = await exchange(self._over, request, seconds=self._seconds, most_bytes=most_bytes)
         except httpx.DecodingError:
@@ -63,14 +66,3 @@ class WebContent:
         if status // 100 != 2:  # noqa: PLR2004
             raise Rejected(f"{_DOING}: it answers {status}.", status=status)
         return answered.body, answered.headers.get("content-type")
-
-
-def _web(url: str) -> httpx.URL:
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
-        parsed = httpx.URL()
-    # A url with a user in it carries credentials, and is the classic way to disguise a host.
-    if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.userinfo:
-        raise Rejected(f"{_DOING}: only plain http and https urls are fetched.", status=400)
-    return parsed

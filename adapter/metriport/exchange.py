@@ -8,9 +8,12 @@ a credential).
 from __future__ import annotations
 
 import asyncio
+import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Final
 
 import httpx
@@ -28,7 +31,10 @@ NO_CONNECTION: Final = (
     httpx.UnsupportedProtocol,
 )
 
-_CONNECT_SECONDS: Final = 8.0  # once for TCP and once for TLS: together less than any deadline here
+_LAST_PORT: Final = 65535
+_CONNECT_SECONDS: Final = 8.0
+# Once for TCP and once for TLS, so that both end before the whole does and are told apart from it.
+_CONNECT_SHARE: Final = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +50,34 @@ class Answered:
         return wire.refusal(self.status, self.headers, self.body, doing=doing, now=now)
 
 
+_HOST: Final = re.compile(rb"([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+
+
+def web_url(stated: str, *, base: httpx.URL | None = None) -> httpx.URL | None:
+    """An http or https URL that a connection can be tried to; `None` for anything else.
+
+    One with a user in it is none: that carries credentials, and is the classic way to disguise a host.
+    """
+    try:
+        url = base.join(stated) if base else httpx.URL(stated)
+        # Asking for the host decodes it, which fails for some that were parsed.
+        named = url.scheme in {"http", "https"} and not url.userinfo and bool(url.host)
+    except (httpx.InvalidURL, UnicodeError):
+        return None
+    reachable = _HOST.fullmatch(url.raw_host) and 0 < (url.port or 1) <= _LAST_PORT
+    return url if named and reachable else None
+
+
 def transport(*, keep_alive: int) -> httpx.AsyncHTTPTransport:
     """A real transport: HTTP/1.1, no retries, so many idle connections kept."""
     limits = httpx.Limits(max_keepalive_connections=keep_alive)
-    return httpx.AsyncHTTPTransport(http1=True, http2=False, retries=0, limits=limits)
+    return httpx.AsyncHTTPTransport(verify=_trust(), http1=True, http2=False, retries=0, limits=limits)
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """The trusted authorities (SSL_CERT_FILE is respected), read once: it takes longer than a request."""
+    return httpx.create_ssl_context()
 
 
 async def exchange(
@@ -59,7 +89,8 @@ async def exchange(
         httpx.HTTPError: the exchange failed.
         TimeoutError: it took longer than `seconds` in all.
     """
-    request.extensions["timeout"] = httpx.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds)).as_dict()
+    connect = min(_CONNECT_SECONDS, _CONNECT_SHARE * seconds)
+    request.extensions["timeout"] = httpx.Timeout(seconds, connect=connect).as_dict()
     async with asyncio.timeout(seconds):
         response = await over.handle_async_request(request)
         try:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapter.domain.outcome import Answer, LaneStopped, Refused, Sent, Unknown, Waiting
@@ -204,6 +204,7 @@ def test_a_long_or_dirty_detail_is_made_fit_to_store() -> None:
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
 )
 SHAPES = st.fixed_dictionaries(
     {},
@@ -211,7 +212,7 @@ SHAPES = st.fixed_dictionaries(
 ).map(lambda value: json.dumps(value).encode())
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     status=st.integers(0, 1000),
     body=st.binary() | SHAPES,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapter.domain.message import MessageState
@@ -324,6 +324,7 @@ def test_bytes_that_are_no_json_read_as_nothing(body: bytes) -> None:
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["Patient/1", ID]),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
 )
 
 
@@ -335,7 +336,7 @@ def mangled(draw: st.DrawFn) -> dict[str, Any]:
     return shown | changes
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mangled() | JSON)
 def test_no_json_makes_the_readers_fail(shown: Any) -> None:
     read_message(shown)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapter.domain.message import MessageState
@@ -90,7 +90,7 @@ def test_the_error_holds_neither_key_nor_content() -> None:
     assert ID not in str(caught.value)
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     raw=st.binary(),
     signature=st.none() | st.text(),
@@ -215,10 +215,11 @@ def test_what_cannot_be_read_is_rejected_without_quoting_it(raw: bytes) -> None:
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["completed", ID]),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     meta=JSON,
     payload=JSON,
@@ -236,7 +237,7 @@ def test_any_object_is_read_and_its_facts_can_be_stored(
     assert found.kind.isascii()
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary())
 def test_any_bytes_are_read_or_rejected(raw: bytes) -> None:
     try:
