@@ -36,7 +36,7 @@ _SESSION: Final = {
 
 _OPTIONS: Final[dict[str, dict[str, Any]]] = {
     # One connection: SQLite has one writer anyway, and waiting in the pool is fair where its busy handler is not.
-    "sqlite": {"pool_size": 1, "max_overflow": 0},
+    "sqlite": {"poolclass": sa.AsyncAdaptedQueuePool, "pool_size": 1, "max_overflow": 0},
     "postgresql": {
         "pool_size": 5,
         "max_overflow": 5,
@@ -69,6 +69,8 @@ def parse_url(url: str) -> sa.URL:
     backend = parsed.get_backend_name()
     if backend not in _DRIVERS:
         raise ConfigError(f"ledger.url: {backend} is not supported, use sqlite:///… or postgresql://…")
+    if (parsed.database or "").startswith("file:"):
+        raise ConfigError("ledger.url: give the path itself (sqlite:///ledger.db), not a file: URI")
     return parsed.set(drivername=_DRIVERS[backend])
 
 

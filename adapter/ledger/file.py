@@ -38,7 +38,7 @@ class LedgerFile:
         """
         try:
             now = self.path.stat()
-        except FileNotFoundError:
+        except OSError:
             raise ConfigError(
                 f"the ledger file {self.path} was deleted while the adapter ran; start it again"
             ) from None
@@ -62,7 +62,7 @@ def owned(path: Path, *, now: datetime) -> Iterator[LedgerFile]:
                 _move_aside(path, now=now)
                 _create(path)
             found = path.stat()
-        except (OSError, sqlite3.OperationalError) as error:
+        except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"ledger.url: {path} cannot be opened: {error}") from None
         yield LedgerFile(path=path, device=found.st_dev, inode=found.st_ino)
 
@@ -94,13 +94,15 @@ def _create(path: Path) -> None:
 
 
 def _is_sound(path: Path) -> bool:
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        try:
+    # Read-only: SQLite would throw away the log of a file that it cannot read.
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
             return connection.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
-        except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode & _PRIMARY_CODE in _BROKEN:
-                return False
-            raise
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & _PRIMARY_CODE in _BROKEN:
+            return False
+        raise
 
 
 def _move_aside(path: Path, *, now: datetime) -> None:
