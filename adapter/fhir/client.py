@@ -76,8 +76,7 @@ class FhirClient:
         Raises:
             Conflict: another version is current, or the resource is gone.
         """
-        type, id = _name(resource)
-        path = wire.location(type, id)
+        path = _path(resource)
         try:
             reply = await self._fhir.request(
                 "PUT", path, data=resource, headers={"If-Match": wire.etag(version)}
@@ -86,13 +85,13 @@ class FhirClient:
             if is_absent(error):
                 raise Conflict(f"PUT {path}: it no longer exists; read it again.") from error
             raise
-        return await self._written(reply, what=f"PUT {type}/{id}", type=type, id=id)
+        return await self._written(reply, what=f"PUT {path}", path=path)
 
     async def put(self, resource: Resource) -> Resource:
         """Creates or replaces the resource under its own id."""
-        type, id = _name(resource)
-        reply = await self._fhir.request("PUT", wire.location(type, id), data=resource)
-        return await self._written(reply, what=f"PUT {type}/{id}", type=type, id=id)
+        path = _path(resource)
+        reply = await self._fhir.request("PUT", path, data=resource)
+        return await self._written(reply, what=f"PUT {path}", path=path)
 
     async def create(
         self, resource: Resource, *, if_none_exist: Sequence[tuple[str, str]] | None = None
@@ -102,10 +101,10 @@ class FhirClient:
         Raises:
             Conflict: several match.
         """
-        type, _ = _name(resource)
+        type = wire.type_of(resource)
         headers = {"If-None-Exist": wire.query(if_none_exist)} if if_none_exist else None
         reply = await self._fhir.request("POST", type, data=resource, headers=headers)
-        return await self._written(reply, what=f"POST {type}", type=type, id=None)
+        return await self._written(reply, what=f"POST {type}", path=type)
 
     async def delete(self, type: str, id: str) -> None:
         """Deletes the resource; one that does not exist is as good as deleted."""
@@ -174,10 +173,11 @@ class FhirClient:
         what = "GET metadata"
         return capabilities.read(wire.resource(statement, what=what, type="CapabilityStatement"))
 
-    async def _written(self, reply: Reply, *, what: str, type: str, id: str | None) -> Resource:
+    async def _written(self, reply: Reply, *, what: str, path: str) -> Resource:
         """The resource as the write left it; asked for when the answer to the write does not show it."""
+        type, _, id = path.partition("/")
         if isinstance(reply.value, dict) and reply.value.get("resourceType") == type:
-            return wire.resource(reply.value, what=what, type=type, id=id)
+            return wire.resource(reply.value, what=what, type=type, id=id or None)
         place = local_reference(reply.location, base_url=self.base_url)
         known = id or (place.id if place and place.type == type else None)
         try:
@@ -195,5 +195,5 @@ class FhirClient:
         return exact or await self.read(type, id)
 
 
-def _name(resource: Mapping[str, Any]) -> tuple[str, str]:
-    return str(resource.get("resourceType")), str(resource.get("id"))
+def _path(resource: Resource) -> str:
+    return wire.location(wire.type_of(resource), resource.get("id"))

@@ -120,6 +120,18 @@ def is_type(value: object) -> bool:
     return isinstance(value, str) and _TYPE.fullmatch(value) is not None
 
 
+def type_of(resource: Mapping[str, Any]) -> str:
+    """`resourceType`, as a segment of a path.
+
+    Raises:
+        Rejected: it has none.
+    """
+    type = resource.get("resourceType")
+    if isinstance(type, str) and _TYPE.fullmatch(type):
+        return type
+    raise Rejected("What has no resourceType cannot be written; nothing was sent.", status=400)
+
+
 def location(type: str, id: object) -> str:
     """`Type/id` as a path below the base.
 
