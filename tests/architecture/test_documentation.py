@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from adapter.domain.canonical import CANONICAL
+from adapter.domain.marker import Marker
+from tests.architecture.documentation import README, SECTIONS, section
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_the_readme_says_what_the_code_says(name: str) -> None:
+    written = section(README.read_text("utf-8"), name)
+
+    assert written == SECTIONS[name](), "run: python -m tests.architecture.documentation"
+
+
+def test_the_example_in_the_readme_is_an_outbound_communication() -> None:
+    block = re.search(r"```json\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+
+    assert block is not None
+    communication = json.loads(block[1])
+    assert Marker().on(communication)
+    assert communication["status"] == "preparation"
+
+
+def test_every_url_of_our_own_in_the_readme_exists_in_the_code() -> None:
+    named = set(re.findall(rf"{re.escape(CANONICAL)}/[A-Za-z/-]+", README.read_text("utf-8")))
+
+    assert named <= {
+        f"{CANONICAL}/CodeSystem/{name}" for name in ("channel", "instruction", "delivery-reason")
+    }

@@ -1,0 +1,271 @@
+"""A clinic: FHIR server, Metriport, and an adapter that can be stopped, killed and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+
+from adapter.config import FhirGroup, Settings
+from adapter.fhir.client import FhirClient
+from adapter.ledger.insights import Insights
+from adapter.ledger.store import Store
+from adapter.mapping.engine import Mappings
+from adapter.metriport import webhook
+from adapter.metriport.client import MetriportClient
+from adapter.metriport.content import WebContent
+from adapter.pipelines.outbound.context import Context, Policy
+from adapter.simulators import fhir, metriport
+from adapter.simulators.http import Call, Neighbour, Request
+from adapter.wiring import Adapter, policy_of, wanted_subscription
+from adapter.worker import Rhythm, Worker
+from tests.virtual.loop import VirtualClock
+from tests.virtual.sqlite import in_thread_engine
+
+FHIR_URL = "http://fhir.test/fhir"
+METRIPORT_URL = "http://metriport.test"
+ADAPTER_URL = "http://adapter.test"
+API_KEY = "virtual-key"
+SECRET = "virtual-secret"
+
+Latency = Callable[[], float]
+
+
+@dataclass(kw_only=True)
+class Line(httpx.AsyncBaseTransport):
+    """The way to a neighbour. A dead line answers nothing for ever: the process behind it was killed."""
+
+    world: Neighbour
+    clock: VirtualClock
+    changed: asyncio.Event
+    latency: Latency
+    arrivals: list[tuple[datetime, str, str]] = field(default_factory=list)
+    down: bool = False
+    dead: bool = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        body = await request.aread()
+        await self._pass(self.latency())
+        if self.down:
+            raise httpx.ConnectError("nobody listens", request=request)
+        self.arrivals.append((self.clock.now(), request.method, request.url.path))
+        response = self.world.handle(
+            Request(
+                method=request.method,
+                path=request.url.path,
+                query=request.url.query.decode(),
+                headers={name.lower(): value for name, value in request.headers.items()},
+                body=body,
+            ),
+            self.clock.now(),
+        )
+        self.changed.set()
+        await self._pass(response.delay_seconds + self.latency())
+        if response.drop:
+            raise httpx.ReadError("the connection was dropped", request=request)
+        return httpx.Response(
+            response.status, headers=dict(response.headers), content=response.body, request=request
+        )
+
+    async def _pass(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        if self.dead:
+            await asyncio.Event().wait()
+
+
+@dataclass(kw_only=True)
+class Site:
+    """Everything in one thread. Use `site()`; then `start()` an adapter, write Communications, let time pass."""
+
+    clock: VirtualClock
+    fhir: fhir.World
+    metriport: metriport.World
+    latency: Latency = lambda: 0.01
+    settings: Settings
+    adapter: Adapter | None = None
+    doorbell: bool = True
+    _ledger: Store | None = None
+    _lines: list[Line] = field(default_factory=list)
+    _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+    _abandoned: list[Any] = field(default_factory=list)
+    _http: list[Any] = field(default_factory=list)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def start(self, *, rhythm: Rhythm | None = None, policy: Policy | None = None) -> Adapter:
+        """Starts an adapter on the ledger that is there."""
+        if self._ledger is None:
+            self._ledger = Store(in_thread_engine())
+            await self._ledger.migrate()
+        to_fhir, to_metriport, to_web = (
+            self._line(self.fhir), self._line(self.metriport), self._line(self.metriport)
+        )  # fmt: skip
+        http = httpx.AsyncClient(transport=to_fhir)
+        client = MetriportClient(
+            base_url=METRIPORT_URL, api_key=API_KEY, now=self.clock.now, over=to_metriport
+        )
+        server = FhirClient(http, FHIR_URL, authorization=None, now=self.clock.now)
+        numbers = random.Random(len(self._lines))
+        context = Context(
+            fhir=server,
+            messages=client,
+            documents=client,
+            web=WebContent(now=self.clock.now, over=to_web),
+            mappings=Mappings(directory=None),
+            ledger=self._ledger,
+            clock=self.clock,
+            policy=policy or policy_of(self.settings),
+            life=f"life{len(self._lines)}",
+            nonce=lambda: f"{numbers.getrandbits(48):012x}",
+        )
+        worker = Worker(context=context, read_delivery=webhook.final_status, rhythm=rhythm or Rhythm())
+        self.adapter = Adapter(
+            settings=self.settings,
+            context=context,
+            ledger=self._ledger,
+            insights=Insights(self._ledger._database._writer),
+            fhir=server,
+            metriport=client,
+            worker=worker,
+        )
+        self._http = [http, client]
+        self._tasks = [asyncio.create_task(worker.run())]
+        if self.doorbell:
+            self._tasks.append(asyncio.create_task(self.adapter.keep_doorbell()))
+        return self.adapter
+
+    async def stop(self) -> None:
+        """Stops the adapter as SIGTERM does."""
+        for task in self._tasks:
+            task.cancel()
+        ended = await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        self.adapter = None
+        for one in self._http:
+            await one.aclose()
+        for result in ended:
+            if isinstance(result, Exception):
+                raise result
+
+    async def lose_ledger(self) -> None:
+        """Deletes the ledger; only while no adapter runs."""
+        assert self.adapter is None
+        if self._ledger is not None:
+            await self._ledger._database._writer.dispose()
+        self._ledger = None
+
+    def cut(self, *, fhir_server: bool = False, metriport_server: bool = False) -> None:
+        """Takes a neighbour off the network, or puts it back."""
+        for line in self._lines:
+            line.down = fhir_server if line.world is self.fhir else metriport_server
+
+    async def passes(self, seconds: float) -> None:
+        """Lets time pass."""
+        await asyncio.sleep(seconds)
+
+    def write(self, resource: dict[str, Any]) -> dict[str, Any]:
+        """An author saves, without `If-Match`."""
+        written = self.fhir.put(resource, self.clock.now())
+        self._changed.set()
+        return written
+
+    def communication(self, id: str) -> dict[str, Any]:
+        """The Communication as it is now."""
+        return next(one for one in self.fhir.resources("Communication") if one["id"] == id)
+
+    def sends(self) -> list[datetime]:
+        """When each POST of a message arrived at Metriport."""
+        return sorted(
+            at
+            for line in self._lines
+            for at, method, path in line.arrivals
+            if (method, path) == ("POST", "/medical/v1/message")
+        )
+
+    def _line(self, world: Neighbour) -> Line:
+        line = Line(world=world, clock=self.clock, changed=self._changed, latency=self.latency)
+        self._lines.append(line)
+        return line
+
+    async def make_calls(self) -> None:
+        """Carries webhooks and notifications to the adapter, for ever."""
+        while True:
+            self._changed.clear()
+            for world in (self.fhir, self.metriport):
+                for call in world.calls_due(self.clock.now()):
+                    self._abandoned.append(asyncio.create_task(self._call(world, call)))
+            times = [at for world in (self.fhir, self.metriport) if (at := world.next_at()) is not None]
+            wait = min((at - self.clock.now()).total_seconds() for at in times) if times else 3600.0
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), max(wait, 0.001))
+
+    async def _call(self, world: Neighbour, call: Call) -> None:
+        await asyncio.sleep(self.latency())
+        status: int | None = None
+        if self.adapter is not None:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(self.adapter.app)) as http:
+                answer = await http.request(
+                    call.method, call.url, headers=dict(call.headers), content=call.body
+                )
+                status = answer.status_code
+        world.call_ended(call, status, self.clock.now())
+
+
+@asynccontextmanager
+async def site(
+    *, latency: Latency = lambda: 0.01, doorbell: bool = True, started: bool = True, **options: Any
+) -> AsyncIterator[Site]:
+    """A clinic with an adapter at work; `options` go to the simulator of Metriport."""
+    clock = VirtualClock(asyncio.get_running_loop())
+    world = metriport.World(**{"api_key": API_KEY, "public_url": METRIPORT_URL, **options})
+    key = world.set_webhook(f"{ADAPTER_URL}/webhooks/metriport", clock.now())
+    settings = Settings.model_validate(
+        {
+            "fhir": FhirGroup(base_url=FHIR_URL),
+            "watch": {"doorbell": "rest-hook" if doorbell else "off", "doorbell_secret": SECRET},
+            "metriport": {"base_url": METRIPORT_URL, "api_key": API_KEY, "webhook_keys": [key]},
+            "web": {"public_url": ADAPTER_URL},
+        }
+    )
+    here = Site(
+        clock=clock,
+        fhir=fhir.World(base_url=FHIR_URL),
+        metriport=world,
+        latency=latency,
+        settings=settings,
+        doorbell=doorbell,
+    )
+    calls = asyncio.create_task(here.make_calls())
+    try:
+        if started:
+            await here.start()
+        yield here
+        if here.adapter is not None:
+            await here.stop()
+    finally:
+        calls.cancel()
+        await asyncio.gather(calls, *here._abandoned, return_exceptions=True)
+        await here.lose_ledger()
+
+
+def within(moments: list[datetime], seconds: float) -> int:
+    """The most moments in any window of so many seconds."""
+    window = timedelta(seconds=seconds)
+    return max((sum(start <= at < start + window for at in moments) for start in moments), default=0)
+
+
+__all__ = [
+    "ADAPTER_URL",
+    "FHIR_URL",
+    "METRIPORT_URL",
+    "Site",
+    "replace",
+    "site",
+    "wanted_subscription",
+    "within",
+]
