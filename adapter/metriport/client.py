@@ -1,4 +1,4 @@
-"""The client of Metriport's API: https://docs.metriport.com/medical-api/getting-started/quickstart."""
+"""The client of Metriport's API: https://docs.metriport.com/medical-api/api-reference/message/send-message."""
 
 from __future__ import annotations
 

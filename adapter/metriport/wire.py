@@ -1,7 +1,7 @@
 """Metriport's JSON, read and judged: everything that can be decided from bytes.
 
 Metriport speaks two dialects: FHIR Communications as its documentation has it, bare or wrapped, and the
-Messages of its published client library (https://docs.metriport.com/medical-api/handling-data/messaging).
+Messages of its published client library (https://docs.metriport.com/medical-api/getting-started/message-delivery).
 Readers take both at once and never raise; what they cannot read is absent.
 """
 
