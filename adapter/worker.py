@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from adapter.domain.reasons import Reason
-from adapter.errors import AdapterError, Conflict, MappingError, Rejected, Temporary
+from adapter.errors import AdapterError, ConfigError, Conflict, MappingError, Rejected, Temporary
 from adapter.pipelines.inbound.deliveries import Reader, work_off
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.lane import CLAIM_AHEAD_SECONDS, Lane, Prepared
@@ -81,7 +81,10 @@ class Worker:
         ]
         tasks = [asyncio.create_task(loop) for loop in loops]
         try:
-            await asyncio.gather(*tasks)
+            # Not `gather`: cancelled, it would cancel a send in the middle of its POST.
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in ended:
+                task.result()
         finally:
             self._stopping = True
             await self._stop(tasks)
@@ -111,6 +114,8 @@ class Worker:
             bell.clear()
             try:
                 await step()
+            except ConfigError:
+                raise  # nothing can be kept any more: the process has to end, and says so
             except AdapterError as error:
                 trouble += 1
                 if trouble == 1:
@@ -173,6 +178,8 @@ class Worker:
     async def _prepare_one(self, sighting: Sighting) -> None:
         try:
             prepared = await self._to_call(sighting)
+        except ConfigError:
+            raise
         except (Temporary, Conflict, Rejected, MappingError) as error:
             pause = self.queue.failed(sighting, now=self.context.clock.boot())
             _log.warning(
@@ -223,7 +230,9 @@ class Worker:
         self._work.set()
         try:
             async with self._carrying:
-                await self.lane.carry(prepared)
+                claimed = await self.lane.carry(prepared)
+        except ConfigError:
+            raise
         except (Temporary, Rejected, Conflict) as error:
             _log.warning(
                 "communication.not-claimed",
@@ -240,7 +249,11 @@ class Worker:
             )
             self.queue.finished(communication)
         else:
+            if claimed:
+                self.queue.claimed(communication)
+                return
             self.queue.finished(communication)
+            self.ring(Sighting(id=communication, rank=prepared.wish.row.rank))
 
 
 def _place(error: BaseException) -> str:

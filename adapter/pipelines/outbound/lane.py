@@ -11,7 +11,7 @@ from adapter.domain.message import Send
 from adapter.domain.pacing import Slot
 from adapter.domain.ranking import goes_next
 from adapter.domain.transmission import State
-from adapter.errors import AdapterError, Rejected, Temporary
+from adapter.errors import AdapterError, ConfigError, Rejected, Temporary
 from adapter.pipelines.outbound.claim import Claimed, claim
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.look import Wish
@@ -81,16 +81,23 @@ class Lane:
         while (wait := self.next_start - ahead - self.context.clock.boot()) > 0:
             await self.context.clock.sleep(wait)
 
-    async def carry(self, prepared: Prepared) -> None:
+    async def carry(self, prepared: Prepared) -> bool:
         """Takes one prepared message through claim and send to a state that needs no lane.
+
+        `False` when it was not claimed, because somebody changed the Communication meanwhile: look at it again.
 
         Raises:
             Temporary, Rejected: it could not be claimed; nothing was sent.
+            ConfigError: the ledger is not what it was; the process has to end.
         """
         claimed = await claim(self.context, prepared.wish, prepared.send)
+        if claimed is None:
+            return False
         try:
             while claimed is not None:
                 claimed = await self._go(claimed)
+        except ConfigError:
+            raise
         except AdapterError as trouble:
             # Nothing that was claimed may be forgotten, whatever went wrong after it.
             _log.error(  # a traceback shows text that may be the patient's
@@ -99,6 +106,7 @@ class Lane:
                 error=type(trouble).__name__,
             )
             await self._doubt(prepared, type(trouble).__name__)
+        return True
 
     async def _doubt(self, prepared: Prepared, why: str) -> None:
         row = await insist(self.context, present_row, self.context, prepared.wish.row)

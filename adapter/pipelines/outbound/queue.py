@@ -48,6 +48,11 @@ class Queue:
         self._in_work.discard(communication)
         self._failures.pop(communication, None)
 
+    def claimed(self, communication: str) -> None:
+        """It left `preparation` by our claim: what was sighted before that is answered. A later wish is found again."""
+        self.finished(communication)
+        self._waiting.pop(communication, None)
+
     def failed(self, sighting: Sighting, *, now: float) -> float:
         """It could not be worked on now: it waits again, longer each time. Gives the pause in seconds."""
         count = self._failures.get(sighting.id, (0, 0.0))[0]
