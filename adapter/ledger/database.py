@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
@@ -51,6 +53,10 @@ _TEMPORARY: Final = (exc.OperationalError, exc.InterfaceError, exc.InternalError
 _CORRUPT: Final = ("malformed", "not a database")
 
 
+_T = TypeVar("_T")
+_Method = TypeVar("_Method", bound=Callable[..., Coroutine[Any, Any, Any]])
+
+
 class Taken(Exception):
     """A value that must be unique is another row's."""
 
@@ -94,12 +100,38 @@ def create_engine(url: sa.URL, **options: Any) -> AsyncEngine:
     return engine
 
 
+def whole(method: _Method) -> _Method:
+    """A method over `self._database` that, once begun, is carried through, also when its caller is cancelled.
+
+    A driver that is interrupted in the middle of a statement loses its connection, and SQLite's may keep the write
+    lock for as long as anything refers to that statement.
+    """
+
+    @functools.wraps(method)
+    async def carried(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return await self._database.carry(method(self, *args, **kwargs))
+
+    return cast("_Method", carried)
+
+
 class Database:
     """Transactions whose errors are the adapter's own."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._writer = engine
         self._reader = engine.execution_options(**{_READS: True})
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def carry(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """What the work returns; it goes on by itself when the caller is cancelled."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def settle(self) -> None:
+        """Waits for work whose callers were cancelled."""
+        await asyncio.gather(*self._running, return_exceptions=True)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from adapter.ledger import rows
 from adapter.ledger.changes import FINAL, alone_with
-from adapter.ledger.database import Database, insert_once
+from adapter.ledger.database import Database, insert_once, whole
 from adapter.ledger.tables import deliveries, statuses
 from adapter.ports.ledger import Delivery, FinalStatus
 
@@ -19,6 +19,7 @@ class Inbox:
 
     _database: Database
 
+    @whole
     async def keep(self, delivery: Delivery) -> None:
         """Commits the delivery. A known one is opened again with its newest body, never skipped."""
         values = {
@@ -34,6 +35,7 @@ class Inbox:
             if await insert_once(connection, deliveries, new) is None:
                 await connection.execute(again)
 
+    @whole
     async def waiting(self, *, limit: int) -> Sequence[Delivery]:
         """Deliveries that still want work, oldest first."""
         query = (
@@ -45,6 +47,7 @@ class Inbox:
         async with self._database.reading() as connection:
             return [rows.delivery(row) for row in await connection.execute(query)]
 
+    @whole
     async def done(self, delivery: Delivery, *, note: str) -> None:
         """The work of the delivery is done, unless it came again meanwhile: then it stays open."""
         # Its body is part of the condition: what came again may carry fresh links (protocol §8).
@@ -56,6 +59,7 @@ class Inbox:
         async with self._database.writing() as connection:
             await connection.execute(same.values(done=True, note=note))
 
+    @whole
     async def keep_status(self, status: FinalStatus, *, now: datetime) -> None:
         """Keeps a final status by message id, once; one that is not final says nothing about an end."""
         if status.state not in FINAL:

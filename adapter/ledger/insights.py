@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from adapter.domain.transmission import State, Transmission
 from adapter.errors import ConfigError
 from adapter.ledger import rows
-from adapter.ledger.database import Database, create_engine, file_of, parse_url
+from adapter.ledger.database import Database, create_engine, file_of, parse_url, whole
 from adapter.ledger.migrate import check_revision
 from adapter.ledger.slots import ACCOUNT
 from adapter.ledger.tables import deliveries, lane, slots, timeline, transmissions
@@ -86,6 +86,19 @@ class Insights:
         self._database = Database(engine)
         self._account = account
 
+    async def check(self) -> None:
+        """Whether the tables are this version's.
+
+        Raises:
+            ConfigError: they are not.
+        """
+        await check_revision(self._database)
+
+    async def settle(self) -> None:
+        """Waits for reads whose callers were cancelled; to be done before the engine is disposed of."""
+        await self._database.settle()
+
+    @whole
     async def summary(self, *, now: datetime) -> Summary:
         """The figures."""
         async with self._database.reading() as connection:
@@ -98,6 +111,7 @@ class Insights:
                 lane=await _lane(connection, self._account),
             )
 
+    @whole
     async def latest(
         self, *, states: Collection[State] = frozenset(State), limit: int = 50
     ) -> Sequence[Transmission]:
@@ -111,6 +125,7 @@ class Insights:
         async with self._database.reading() as connection:
             return [rows.transmission(row) for row in await connection.execute(query)]
 
+    @whole
     async def story(self, name: str) -> Story | None:
         """All about the Communication with that id, or with that message id of Metriport's; `None`: not known."""
         named = sa.or_(transmissions.c.communication == name, transmissions.c.message == name)
@@ -142,12 +157,14 @@ async def open_insights(url: str, *, account: str = ACCOUNT) -> AsyncIterator[In
     if path is not None and not path.is_file():
         raise ConfigError(f"ledger.url: there is no ledger at {path} yet; `run` makes it")
     engine = create_engine(parsed)
+    if path is not None:
+        event.listen(engine.sync_engine, "connect", _only_query)
+    insights = Insights(engine, account=account)
     try:
-        if path is not None:
-            event.listen(engine.sync_engine, "connect", _only_query)
-        await check_revision(Database(engine))
-        yield Insights(engine, account=account)
+        await insights.check()
+        yield insights
     finally:
+        await insights.settle()
         await engine.dispose()
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from adapter.domain.transmission import State, Transmission, check_move
 from adapter.ledger import rows
 from adapter.ledger.changes import move
-from adapter.ledger.database import Database, insert_once
+from adapter.ledger.database import Database, insert_once, whole
 from adapter.ledger.tables import lane, slots
 from adapter.ports.ledger import StoredSlot
 
@@ -25,6 +25,7 @@ class Slots:
     _account: str
     _before_intent: Callable[[], None]
 
+    @whole
     async def latest(self, count: int) -> Sequence[StoredSlot]:
         """The last slots, oldest first."""
         query = (
@@ -34,6 +35,7 @@ class Slots:
             found = (await connection.execute(query)).all()
         return [rows.slot(row) for row in reversed(found)]
 
+    @whole
     async def intend(
         self, row: Transmission, *, now: datetime, event: str
     ) -> tuple[Transmission, StoredSlot] | None:
@@ -53,12 +55,14 @@ class Slots:
             inserted = await connection.execute(sa.insert(slots).values(new).returning(*slots.c))
             return moved, rows.slot(inserted.one())
 
+    @whole
     async def end(self, slot: StoredSlot, *, now: datetime) -> None:
         """The answer was received. The first one counts."""
         first = sa.update(slots).where(slots.c.id == slot.id, slots.c.ended_at.is_(None))
         async with self._database.writing() as connection:
             await connection.execute(first.values(ended_at=now))
 
+    @whole
     async def hold_lane(self, holder: str, *, now: datetime, seconds: float) -> bool:
         """Takes or keeps the lane's lease for the holder; `False` while another one has it."""
         lease = {"holder": holder, "until": now + timedelta(seconds=seconds)}
@@ -69,6 +73,7 @@ class Slots:
                 return True
             return (await connection.execute(take)).rowcount == 1
 
+    @whole
     async def leave_lane(self, holder: str) -> None:
         """Gives the lease back."""
         mine = sa.update(lane).where(lane.c.account == self._account, lane.c.holder == holder)

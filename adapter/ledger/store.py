@@ -22,7 +22,7 @@ class Store(Transmissions, Slots, Inbox, Timeline):
     """All of the ledger, over an engine of `adapter.ledger.database.create_engine`.
 
     Every method raises `Temporary` while the database cannot be reached or is busy; a change may have been made all
-    the same. `account` names the Metriport account whose lane and slots these are; `before_intent` may stop a send.
+    the same. A call whose caller is cancelled is carried through. `account` names the Metriport account whose lane and slots these are; `before_intent` may stop a send.
     """
 
     def __init__(
@@ -39,6 +39,10 @@ class Store(Transmissions, Slots, Inbox, Timeline):
     async def migrate(self) -> None:
         """Brings the tables to the newest revision."""
         await migrate(self._database)
+
+    async def settle(self) -> None:
+        """Waits for calls whose callers were cancelled; to be done before the engine is disposed of."""
+        await self._database.settle()
 
 
 @asynccontextmanager
@@ -62,5 +66,6 @@ async def open_ledger(url: str, *, now: datetime, account: str = ACCOUNT) -> Asy
             file = stack.enter_context(owned(path, now=now))
             event.listen(engine.sync_engine, "do_connect", lambda *_: file.check())
             store = Store(engine, account=account, before_intent=file.check)
+        stack.push_async_callback(store.settle)
         await store.migrate()
         yield store

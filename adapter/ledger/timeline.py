@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from adapter.ledger import rows
 from adapter.ledger.changes import write_line
-from adapter.ledger.database import Database
+from adapter.ledger.database import Database, whole
 from adapter.ledger.tables import timeline as table
 from adapter.ports.ledger import Event
 
@@ -19,6 +19,7 @@ class Timeline:
 
     _database: Database
 
+    @whole
     async def note(
         self, communication: str, *, round: int, what: str, now: datetime, note: str | None = None
     ) -> None:
@@ -26,6 +27,7 @@ class Timeline:
         async with self._database.writing() as connection:
             await write_line(connection, communication, round=round, what=what, now=now, note=note)
 
+    @whole
     async def timeline(self, communication: str) -> Sequence[Event]:
         """The Communication's lines in order."""
         query = sa.select(table).where(table.c.communication == communication).order_by(table.c.id)

@@ -13,7 +13,7 @@ from adapter.domain.ranking import Rank
 from adapter.domain.transmission import STATE_OF, State, Transmission, check_move
 from adapter.ledger import rows
 from adapter.ledger.changes import alone_with, join, move, write_line
-from adapter.ledger.database import Database, Taken, insert_once
+from adapter.ledger.database import Database, Taken, insert_once, whole
 from adapter.ledger.tables import transmissions as table
 from adapter.ports.ledger import Facts
 
@@ -23,6 +23,7 @@ class Transmissions:
 
     _database: Database
 
+    @whole
     async def open(self, communication: str, *, round: int, rank: Rank, now: datetime) -> Transmission | None:
         """A new row in `ready`, or the one that is still there in `ready`; `None` when the round is further."""
         new = rows.new_row(communication, round=round, rank=rank, state=State.READY, opened_at=now, facts={})
@@ -39,6 +40,7 @@ class Transmissions:
                 row = (await connection.execute(same)).one_or_none()
             return rows.transmission(row) if row is not None else None
 
+    @whole
     async def restore(
         self, communication: str, mark: Mark, *, rank: Rank, now: datetime
     ) -> Transmission | None:
@@ -57,6 +59,7 @@ class Transmissions:
             restored = rows.transmission(row)
             return await join(connection, restored, now=now) if state is State.SENT else restored
 
+    @whole
     async def change(
         self, row: Transmission, state: State, *, now: datetime, event: str, **facts: Unpack[Facts]
     ) -> Transmission | None:
@@ -84,6 +87,7 @@ class Transmissions:
                 raise
             return None
 
+    @whole
     async def newest(self, communication: str) -> Transmission | None:
         """The row of the Communication's latest round."""
         found = await self._select(
@@ -94,11 +98,13 @@ class Transmissions:
         )
         return found[0] if found else None
 
+    @whole
     async def by_message(self, message_id: str) -> Transmission | None:
         """The row that holds Metriport's id."""
         found = await self._select(sa.select(table).where(table.c.message == message_id))
         return found[0] if found else None
 
+    @whole
     async def due(self, now: datetime, *, limit: int) -> Sequence[Transmission]:
         """Rows with a step or a write-back whose time has come, the longest due first."""
         earlier = sa.case(
@@ -113,6 +119,7 @@ class Transmissions:
             .limit(limit)
         )
 
+    @whole
     async def in_states(self, states: frozenset[State], *, limit: int = 1000) -> Sequence[Transmission]:
         """Rows in any of the states, oldest first."""
         return await self._select(
@@ -122,6 +129,7 @@ class Transmissions:
             .limit(limit)
         )
 
+    @whole
     async def all_of(self, communication: str) -> Sequence[Transmission]:
         """All rounds, newest first."""
         return await self._select(

@@ -19,6 +19,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from adapter.domain.transmission import State
 from adapter.errors import AdapterError, ConfigError, Temporary
 from adapter.ledger.database import create_engine, parse_url
+from adapter.ledger.insights import open_insights
 from adapter.ledger.store import Store, open_ledger
 from tests.contract.ledger.ledgers import NOW, on_ledger, opened
 
@@ -41,8 +42,8 @@ async def test_no_error_carries_what_was_to_be_written(ledger: Store) -> None:
 
 
 @on_ledger
-async def test_a_change_that_is_cancelled_leaves_the_ledger_usable(ledger: Store) -> None:
-    for turns in range(30):
+async def test_a_change_whose_caller_is_cancelled_is_carried_through(ledger: Store) -> None:
+    for turns in range(1, 30):
         row = await opened(ledger, f"c{turns}")
         task = asyncio.create_task(ledger.change(row, State.CLAIMED, now=NOW, event="claimed"))
         for _ in range(turns):
@@ -50,10 +51,23 @@ async def test_a_change_that_is_cancelled_leaves_the_ledger_usable(ledger: Store
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+    await ledger.settle()
 
     found = await ledger.in_states(frozenset(State))
-    assert len(found) == 30
-    assert {(row.state, row.generation) for row in found} <= {(State.READY, 0), (State.CLAIMED, 1)}
+    assert [(row.state, row.generation) for row in found] == [(State.CLAIMED, 1)] * 29
+
+
+def test_a_cancelled_call_is_over_before_the_ledger_is_closed(ledger_url: str) -> None:
+    async def story() -> None:
+        async with open_ledger(ledger_url, now=NOW) as ledger, open_insights(ledger_url) as insights:
+            for call in (ledger.note("c1", round=1, what="seen", now=NOW), insights.latest()):
+                task = asyncio.create_task(call)
+                await asyncio.sleep(0)
+                task.cancel()
+        async with open_ledger(ledger_url, now=NOW) as ledger:
+            assert [event.what for event in await ledger.timeline("c1")] == ["seen"]
+
+    asyncio.run(story())
 
 
 @asynccontextmanager

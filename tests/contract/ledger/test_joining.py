@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapter.domain.mark import Mark
 from adapter.domain.message import MessageState
 from adapter.domain.reasons import reason
-from adapter.domain.transmission import State
+from adapter.domain.transmission import State, Transmission
+from adapter.ledger.changes import join
 from adapter.ledger.store import Store, open_ledger
 from adapter.ports.ledger import FinalStatus
 from tests.contract.ledger.ledgers import NOW, ROUTINE, after, on_ledger, row_in
@@ -131,13 +137,14 @@ async def test_a_restored_message_joins_as_well(ledger: Store) -> None:
     assert (row.state, row.ended_at, row.due_at, row.write_at) == (State.COMPLETED, after(-1), None, NOW)
 
 
-def test_a_status_and_its_id_at_the_same_moment_on_two_replicas_meet(postgresql_database: str) -> None:
-    async def status_arrives(ledger: Store, message: str) -> None:
-        await ledger.keep_status(final(message=message), now=NOW)
-        row = await ledger.by_message(message)
-        if row is not None and row.state is State.SENT:
-            await ledger.change(row, State.COMPLETED, now=NOW, event="completed")
+async def _status_arrives(ledger: Store, message: str) -> None:
+    await ledger.keep_status(final(message=message), now=NOW)
+    row = await ledger.by_message(message)
+    if row is not None and row.state is State.SENT:
+        await ledger.change(row, State.COMPLETED, now=NOW, event="completed")
 
+
+def test_a_status_and_its_id_at_the_same_moment_on_two_replicas_meet(postgresql_database: str) -> None:
     async def story() -> None:
         async with (
             open_ledger(postgresql_database, now=NOW) as one,
@@ -147,8 +154,48 @@ def test_a_status_and_its_id_at_the_same_moment_on_two_replicas_meet(postgresql_
                 row = await row_in(one, State.INTENT, f"c{n}")
                 await asyncio.gather(
                     one.change(row, State.SENT, now=NOW, event="sent", message=f"m{n}"),
-                    status_arrives(other, f"m{n}"),
+                    _status_arrives(other, f"m{n}"),
                 )
             assert await one.in_states(frozenset({State.SENT})) == []
 
     asyncio.run(story())
+
+
+def test_a_status_that_comes_between_the_look_and_the_commit_is_not_missed(
+    postgresql_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        looked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def look_and_pause(
+            connection: AsyncConnection, row: Transmission, *, now: datetime
+        ) -> Transmission | None:
+            found = await join(connection, row, now=now)
+            looked.set()
+            await go_on.wait()
+            return found
+
+        async with (
+            open_ledger(postgresql_database, now=NOW) as one,
+            open_ledger(postgresql_database, now=NOW) as other,
+        ):
+            row = await row_in(one, State.INTENT)
+            monkeypatch.setattr("adapter.ledger.transmissions.join", look_and_pause)
+            recording = asyncio.create_task(one.change(row, State.SENT, now=NOW, event="sent", message="m1"))
+            await looked.wait()
+            arriving = asyncio.create_task(_status_arrives(other, "m1"))
+            while not (arriving.done() or await _somebody_waits(one)):
+                pass
+            go_on.set()
+            await asyncio.gather(recording, arriving)
+            joined = await one.by_message("m1")
+            assert joined is not None
+            assert joined.state is State.COMPLETED
+
+    asyncio.run(story())
+
+
+async def _somebody_waits(ledger: Store) -> bool:
+    waiting = sa.text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+    async with ledger._database.reading() as connection:
+        return bool((await connection.execute(waiting)).scalar_one())

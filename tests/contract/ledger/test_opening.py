@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from adapter.domain.transmission import State
-from adapter.errors import ConfigError
+from adapter.errors import AdapterError, ConfigError
 from adapter.ledger.database import create_engine, parse_url
 from adapter.ledger.insights import open_insights
 from adapter.ledger.store import open_ledger
@@ -71,6 +71,23 @@ def test_replicas_that_start_together_make_the_tables_once(postgresql_database: 
         return await asyncio.gather(*(replica(str(n)) for n in range(4)))
 
     assert asyncio.run(story()).count(True) == 1
+
+
+def test_a_migration_that_fails_half_way_leaves_nothing(ledger_url: str) -> None:
+    async def story() -> None:
+        engine = create_engine(parse_url(ledger_url))
+        async with engine.begin() as connection:
+            # The last of the tables, as somebody else's.
+            await connection.execute(sa.text("CREATE TABLE timeline (x INTEGER)"))
+        with pytest.raises(AdapterError):
+            async with open_ledger(ledger_url, now=NOW):
+                pass
+        async with engine.connect() as connection:
+            tables = await connection.run_sync(lambda sync: sa.inspect(sync).get_table_names())
+        await engine.dispose()
+        assert tables == ["timeline"]
+
+    asyncio.run(story())
 
 
 def test_a_ledger_of_a_newer_version_is_refused(ledger_url: str) -> None:
