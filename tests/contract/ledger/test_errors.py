@@ -41,6 +41,18 @@ async def test_no_error_carries_what_was_to_be_written(ledger: Store) -> None:
     assert await ledger.newest("c1") == row
 
 
+def test_the_databases_own_errors_carry_no_parameters_either(ledger_url: str) -> None:
+    async def story() -> None:
+        engine = create_engine(parse_url(ledger_url))
+        async with engine.connect() as connection:
+            with pytest.raises(sa.exc.DBAPIError) as failed:
+                await connection.execute(sa.text("SELECT * FROM missing WHERE x = :x"), {"x": SECRET})
+        await engine.dispose()
+        assert SECRET not in "".join(traceback.format_exception(failed.value))
+
+    asyncio.run(story())
+
+
 @on_ledger
 async def test_a_change_whose_caller_is_cancelled_is_carried_through(ledger: Store) -> None:
     for turns in range(1, 30):
@@ -64,6 +76,7 @@ def test_a_cancelled_call_is_over_before_the_ledger_is_closed(ledger_url: str) -
                 task = asyncio.create_task(call)
                 await asyncio.sleep(0)
                 task.cancel()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
         async with open_ledger(ledger_url, now=NOW) as ledger:
             assert [event.what for event in await ledger.timeline("c1")] == ["seen"]
 
@@ -178,6 +191,8 @@ def test_every_connection_to_a_server_commits_for_good(postgresql_database: str)
         found: list[tuple[object, ...]] = []
         async with engine.connect() as one, engine.connect() as two:
             for connection in (one, two):
+                # What was set in a transaction that is taken back would be gone now.
+                await connection.exec_driver_sql("SELECT 1")
                 await connection.rollback()
                 names = ("synchronous_commit", "timezone", "transaction_isolation", "lock_timeout")
                 answers = [await connection.exec_driver_sql(f"SHOW {name}") for name in names]

@@ -65,6 +65,20 @@ def test_every_connection_is_asked_for_full_synchronisation(path: Path) -> None:
     assert asyncio.run(story()) == [(2, "wal", 1, 5000)] * 3
 
 
+def test_a_transaction_that_writes_has_the_write_lock_from_its_beginning(path: Path) -> None:
+    async def story() -> None:
+        async with open_ledger(f"sqlite:///{path}", now=NOW) as ledger:
+            with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other:
+                async with ledger._database.reading():
+                    other.execute("BEGIN IMMEDIATE")
+                    other.execute("ROLLBACK")
+                async with ledger._database.writing():
+                    with pytest.raises(sqlite3.OperationalError, match="locked"):
+                        other.execute("BEGIN IMMEDIATE")
+
+    asyncio.run(story())
+
+
 def test_a_file_system_without_shared_memory_is_refused(path: Path) -> None:
     async def story() -> None:
         engine = create_engine(
