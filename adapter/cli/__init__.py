@@ -6,13 +6,13 @@ import sys
 
 from rich.console import Console
 
-from adapter.cli import configuration, doctor, messages, preview, run, subscribe
+from adapter.cli import configuration, demo, doctor, messages, preview, run, simulate, subscribe
 from adapter.cli.root import EXIT_CODES, app
 from adapter.errors import AdapterError
 
 __all__ = ["COMMANDS", "app", "main"]
 
-COMMANDS = (run, doctor, subscribe, preview, messages, configuration)
+COMMANDS = (demo, run, simulate, doctor, subscribe, preview, messages, configuration)
 
 
 def main() -> None:

@@ -1,0 +1,56 @@
+"""What the pretend Metriport holds: messages, documents, webhook deliveries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(kw_only=True)
+class Message:
+    """One message, in or out."""
+
+    id: str
+    direction: str
+    sent_at: datetime
+    updated_at: datetime
+    patient_id: str | None = None
+    status: str = "processing"
+    destination: str = ""
+    subject: str = ""
+    body: str | None = None
+    attachments: list[str] = field(default_factory=list)
+    npis: list[str] = field(default_factory=list)
+    reason: str | None = None
+    sender: str | None = None
+    visible_at: datetime | None = None
+    completes_at: datetime | None = None
+
+
+@dataclass(kw_only=True)
+class Document:
+    """One document: announced, and usable once its bytes are there."""
+
+    id: str
+    patient_id: str
+    announced: dict[str, Any]
+    created_at: datetime
+    data: bytes | None = None
+    content_type: str = "application/octet-stream"
+
+    @property
+    def file_name(self) -> str:
+        """`content.attachment.title`, which names the file for downloads."""
+        return f"{self.id}.bin"
+
+
+@dataclass(kw_only=True)
+class Delivery:
+    """One webhook delivery, kept for thirty days."""
+
+    id: str
+    kind: str
+    payload: dict[str, Any]
+    created_at: datetime
+    status: str = "processing"
