@@ -37,6 +37,7 @@ UPLOAD_SECONDS: Final = 300.0  # 50 MB over a slow line
 PAGE: Final = 500
 MOST_PAGES: Final = 200
 _MOST_BYTES: Final = 64_000_000  # a page of 500 messages with every character escaped is a quarter of that
+_MOST_REFUSAL_BYTES: Final = 10_000
 
 _KEY: Final = re.compile(r"[!-~]+")
 _MEDIA_TYPE: Final = re.compile(r"[!-~][ -~]*")
@@ -198,14 +199,18 @@ class MetriportClient:
         headers = {"content-type": stated if _MEDIA_TYPE.fullmatch(stated) else _ANY_TYPE}
         request = httpx.Request("PUT", url, headers=headers, content=content.data)
         try:
-            answered = await exchange(self._bare, request, seconds=UPLOAD_SECONDS, most_bytes=0)
+            answered = await exchange(
+                self._bare, request, seconds=UPLOAD_SECONDS, most_bytes=_MOST_REFUSAL_BYTES
+            )
         except FAILURES as error:
             raise broken(error, doing=doing, applied=True) from None
-        if answered.status == 413:  # noqa: PLR2004
+        if answered.status // 100 == 2:  # noqa: PLR2004
+            return
+        # S3 has a 400 for it (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html).
+        if answered.status == 413 or b"EntityTooLarge" in answered.body:  # noqa: PLR2004
             too_large = "the storage says that it is too large"
-            raise Rejected(f"{doing}: {too_large} (413).", status=413, issues=(too_large,))
-        if answered.status // 100 != 2:  # noqa: PLR2004
-            raise Temporary(f"{doing}: the storage answered {answered.status}; it is tried again later.")
+            raise Rejected(f"{doing}: {too_large} ({answered.status}).", status=413, issues=(too_large,))
+        raise Temporary(f"{doing}: the storage answered {answered.status}; it is tried again later.")
 
     async def listed(self, patient: str) -> frozenset[str]:
         """The ids of the documents that Metriport lists for the patient."""

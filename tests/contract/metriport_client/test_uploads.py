@@ -25,10 +25,15 @@ class Neighbours:
     """Metriport and its storage as one transport, keeping what each was asked."""
 
     def __init__(
-        self, place: Any = PLACE, start: httpx.Response | None = None, put: int | Exception = 200
+        self,
+        place: Any = PLACE,
+        start: httpx.Response | None = None,
+        put: int | Exception = 200,
+        said: bytes = b"<Error>PLACE</Error>",
     ) -> None:
         self.start = start or httpx.Response(200, json={"documentReferenceId": DOCUMENT, "uploadUrl": place})
         self.put = put
+        self.said = said
         self.started: list[httpx.Request] = []
         self.stored: list[httpx.Request] = []
 
@@ -39,9 +44,7 @@ class Neighbours:
         self.stored.append(request)
         if isinstance(self.put, Exception):
             raise self.put
-        return httpx.Response(
-            self.put, content=b"<Error>PLACE</Error>", headers={"location": "https://x.test/"}
-        )
+        return httpx.Response(self.put, content=self.said, headers={"location": "https://x.test/"})
 
 
 def upload(over: Callable[[httpx.Request], httpx.Response], **changes: Any) -> str:
@@ -144,9 +147,10 @@ def test_a_storage_that_does_not_take_it_is_tried_again(status: int) -> None:
     assert len(neighbours.stored) == 1
 
 
-def test_a_storage_that_says_too_large_refuses_the_document() -> None:
+@pytest.mark.parametrize(("status", "said"), [(413, b""), (400, b"<Code>EntityTooLarge</Code>")])
+def test_a_storage_that_says_too_large_refuses_the_document(status: int, said: bytes) -> None:
     with pytest.raises(Rejected) as caught:
-        upload(Neighbours(put=413))
+        upload(Neighbours(put=status, said=said))
 
     assert (caught.value.status, caught.value.issues) == (413, ("the storage says that it is too large",))
 
