@@ -13,15 +13,18 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl
 
 import httpx
+import structlog
 from prometheus_client import generate_latest
 from starlette.types import ASGIApp
 
 from adapter.config import Settings, parse_marker
 from adapter.domain.pacing import Pace
-from adapter.domain.ranking import PRIORITIES, Rank
-from adapter.errors import AdapterError, ConfigError
+from adapter.domain.ranking import Rank
+from adapter.domain.resource import Resource
+from adapter.errors import AdapterError, ConfigError, Conflict, Rejected, Temporary
 from adapter.fhir.client import FhirClient
 from adapter.fhir.doorbell import ring
+from adapter.fhir.subscription import Outcome, ensure, wanted
 from adapter.ledger.insights import Insights, open_insights
 from adapter.ledger.store import Store, open_ledger
 from adapter.mapping.engine import Mappings
@@ -36,6 +39,10 @@ from adapter.telemetry import Metrics
 from adapter.web.app import Health, create_app
 from adapter.worker import Rhythm, Worker
 
+_log = structlog.get_logger(__name__)
+
+_DOORBELL_SECONDS = 300.0
+_DOORBELL_RETRY_SECONDS = 30.0
 _FHIR_TIMEOUT = httpx.Timeout(20.0, connect=5.0)
 
 
@@ -106,8 +113,25 @@ class Adapter:
         if rung.communication is None:
             self.worker.ring(None)
             return
-        rank = Rank(priority=len(PRIORITIES) - 1, since=self.context.clock.now())
+        # Not known yet, so it is looked at first: a look costs one read.
+        rank = Rank(priority=-1, since=self.context.clock.now())
         self.worker.ring(Sighting(id=rung.communication, rank=rank))
+
+    async def keep_doorbell(self) -> None:
+        """Sees to the Subscription for ever: creates it, and repairs it when somebody changed or stopped it."""
+        if self.settings.watch.doorbell == "off":
+            return
+        wanted = wanted_subscription(self.settings)
+        while True:
+            pause = _DOORBELL_SECONDS
+            try:
+                ensured = await ensure(self.fhir, wanted)
+                if ensured.outcome is not Outcome.KEPT:
+                    _log.info("doorbell.seen-to", outcome=ensured.outcome.value, subscription=ensured.id)
+            except (Temporary, Rejected, Conflict) as error:
+                _log.warning("doorbell.trouble", error=type(error).__name__, detail=str(error))
+                pause = _DOORBELL_RETRY_SECONDS
+            await self.context.clock.sleep(pause)
 
     async def health(self) -> list[Health]:
         """The ledger must answer; a stopped lane is said, and does not take the webhook out of service."""
@@ -130,6 +154,22 @@ class Adapter:
         self.metrics.lane_stopped.set(1 if self.worker.lane.stopped else 0)
         self.metrics.queue_length.set(len(self.worker.queue))
         return generate_latest(self.metrics.registry)
+
+
+def wanted_subscription(settings: Settings) -> Resource:
+    """The Subscription that rings at this adapter.
+
+    Raises:
+        ConfigError: the address or the secret cannot be used.
+    """
+    policy = policy_of(settings)
+    return wanted(
+        policy.marker,
+        public_url=settings.public_url,
+        secret=settings.watch.doorbell_secret.get_secret_value(),
+        payload=settings.watch.doorbell_payload,
+        extra=policy.extra_search,
+    )
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -180,6 +220,29 @@ async def neighbours(
 
 
 @asynccontextmanager
+async def context_of(
+    settings: Settings, *, ledger_url: str, clock: Clock, transports: Transports
+) -> AsyncIterator[tuple[Context, Store, FhirClient, MetriportClient]]:
+    """What the pipelines work with, over the ledger at that URL; closed at the end. Raises as `adapter` does."""
+    async with AsyncExitStack() as stack:
+        fhir, metriport, web = await stack.enter_async_context(neighbours(settings, clock, transports))
+        ledger = await stack.enter_async_context(open_ledger(ledger_url, now=clock.now()))
+        context = Context(
+            fhir=fhir,
+            messages=metriport,
+            documents=metriport,
+            web=web,
+            mappings=Mappings(directory=settings.mappings.directory),
+            ledger=ledger,
+            clock=clock,
+            policy=policy_of(settings),
+            life=uuid.uuid4().hex[:12],
+            nonce=lambda: secrets.token_hex(6),
+        )
+        yield context, ledger, fhir, metriport
+
+
+@asynccontextmanager
 async def adapter(
     settings: Settings,
     *,
@@ -193,30 +256,15 @@ async def adapter(
         ConfigError: a setting is wrong, or another process has the ledger.
         Temporary: the ledger cannot be reached.
     """
-    ticking = clock or SystemClock()
-    async with AsyncExitStack() as stack:
-        fhir, metriport, web = await stack.enter_async_context(
-            neighbours(settings, ticking, transports or Transports())
-        )
-        ledger = await stack.enter_async_context(open_ledger(settings.ledger.url, now=ticking.now()))
-        insights = await stack.enter_async_context(open_insights(settings.ledger.url))
-        context = Context(
-            fhir=fhir,
-            messages=metriport,
-            documents=metriport,
-            web=web,
-            mappings=Mappings(directory=settings.mappings.directory),
-            ledger=ledger,
-            clock=ticking,
-            policy=policy_of(settings),
-            life=uuid.uuid4().hex[:12],
-            nonce=lambda: secrets.token_hex(6),
-        )
-        worker = Worker(
-            context=context,
-            read_delivery=webhook.final_status,
-            rhythm=rhythm or Rhythm(sweep=settings.watch.sweep_seconds, patrol=settings.watch.patrol_seconds),
-        )
+    async with (
+        context_of(
+            settings,
+            ledger_url=settings.ledger.url,
+            clock=clock or SystemClock(),
+            transports=transports or Transports(),
+        ) as (context, ledger, fhir, metriport),
+        open_insights(settings.ledger.url) as insights,
+    ):
         yield Adapter(
             settings=settings,
             context=context,
@@ -224,5 +272,10 @@ async def adapter(
             insights=insights,
             fhir=fhir,
             metriport=metriport,
-            worker=worker,
+            worker=Worker(
+                context=context,
+                read_delivery=webhook.final_status,
+                rhythm=rhythm
+                or Rhythm(sweep=settings.watch.sweep_seconds, patrol=settings.watch.patrol_seconds),
+            ),
         )

@@ -6,10 +6,11 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
+from adapter.domain.ranking import Rank
 from adapter.domain.reasons import Reason
 from adapter.errors import AdapterError, ConfigError, Conflict, MappingError, Rejected, Temporary
 from adapter.pipelines.inbound.deliveries import Reader, work_off
@@ -171,9 +172,15 @@ class Worker:
             await self._prepare_one(sighting)
 
     def _next(self) -> Sighting | None:
-        if self._stopping or len(self._prepared) >= self.rhythm.ahead:
+        if self._stopping:
             return None
-        return self.queue.take(now=self.context.clock.boot())
+        return self.queue.take(now=self.context.clock.boot(), before=self._best_prepared())
+
+    def _best_prepared(self) -> Rank | None:
+        """When enough is prepared ahead, only what goes before all of it is prepared as well."""
+        if len(self._prepared) < self.rhythm.ahead:
+            return None
+        return min(prepared.wish.row.rank for prepared in self._prepared)
 
     async def _prepare_one(self, sighting: Sighting) -> None:
         try:
@@ -207,6 +214,11 @@ class Worker:
     async def _to_call(self, sighting: Sighting) -> Prepared | None:
         wish = await look(self.context, sighting)
         if wish is None:
+            return None
+        best = self._best_prepared()
+        if best is not None and not wish.row.rank < best:
+            # A doorbell does not say how urgent it is. Now that it is known: this one can wait for its turn.
+            self.queue.add(replace(sighting, rank=wish.row.rank))
             return None
         planned = await plan(self.context, wish.communication)
         send = planned if isinstance(planned, Reason) else await complete(self.context, planned)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from adapter.domain.ranking import goes_next
+from adapter.domain.ranking import Rank, goes_next
 from adapter.pipelines.outbound.look import Sighting
 
 _FIRST_PAUSE = 5.0
@@ -28,12 +28,14 @@ class Queue:
         """Takes note of a sighting; one that waits already keeps its place."""
         self._waiting.setdefault(sighting.id, sighting)
 
-    def take(self, *, now: float) -> Sighting | None:
-        """The sighting whose turn it is; `None` when none can be worked on now."""
+    def take(self, *, now: float, before: Rank | None = None) -> Sighting | None:
+        """The sighting whose turn it is, of those that go `before`; `None` when none can be worked on now."""
         ready = [
             sighting
             for sighting in self._waiting.values()
-            if sighting.id not in self._in_work and self._failures.get(sighting.id, (0, 0.0))[1] <= now
+            if sighting.id not in self._in_work
+            and self._failures.get(sighting.id, (0, 0.0))[1] <= now
+            and (before is None or sighting.rank < before)
         ]
         if not ready:
             return None

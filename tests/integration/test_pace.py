@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+
+from tests.integration.people import communication, stage
+from tests.virtual.loop import run
+from tests.virtual.site import Site, site, within
+
+
+def test_45_queued_messages_keep_their_distance_and_use_the_minute() -> None:
+    jitter = random.Random(7)
+
+    async def scenario() -> Site:
+        async with site(latency=lambda: jitter.uniform(0.005, 0.2), started=False) as clinic:
+            stage(clinic)
+            for number in range(45):
+                clinic.write(communication(id=f"queued-{number}"))
+            await clinic.start()
+            await clinic.passes(4 * 60)
+            return clinic
+
+    clinic = run(scenario())
+
+    sends = clinic.sends()
+    assert len(sends) == 45
+    assert [one["status"] for one in clinic.fhir.resources("Communication")] == ["completed"] * 45
+    assert within(sends, 60.0) <= 20
+    assert [one.status for one in clinic.metriport.requests if one.status == 429] == []
+    assert (len(sends) - 1) / (sends[-1] - sends[0]).total_seconds() * 60 >= 19.8
+
+
+def test_the_pace_holds_over_a_restart() -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            for number in range(30):
+                clinic.write(communication(id=f"queued-{number}"))
+            await clinic.start()
+            await clinic.passes(45)
+            await clinic.stop()
+            await clinic.start()
+            await clinic.passes(90)
+            return clinic
+
+    clinic = run(scenario())
+
+    sends = clinic.sends()
+    assert len(sends) == 30
+    assert within(sends, 60.0) <= 20
+    assert min(later - sooner for sooner, later in zip(sends, sends[1:], strict=False)) >= timedelta(
+        seconds=2.9
+    )
+
+
+def test_a_stat_message_overtakes_the_queue() -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            for number in range(20):
+                clinic.write(communication(id=f"queued-{number}"))
+            await clinic.start()
+            await clinic.passes(10)
+            clinic.write(communication(id="stat", priority="stat", topic={"text": "stat"}))
+            await clinic.passes(80)
+            return clinic
+
+    clinic = run(scenario())
+
+    order = [message.subject for message in clinic.metriport.messages]
+    assert len(order) == 21
+    assert order.index("stat") <= 6
