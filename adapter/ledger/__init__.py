@@ -1,0 +1,1 @@
+"""The ledger in a database: what the adapter remembers, on SQLite or PostgreSQL."""
