@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final
 
 from adapter.domain.reasons import Reason, reason
@@ -45,10 +45,15 @@ def decode(data: object, *, where: str) -> bytes | Reason:
     """The bytes of base64 `data`; white space in it is allowed (R4 base64Binary)."""
     if not isinstance(data, str):
         return unreadable(where, "its data is not a string")
+    decoded = _decoded(data)
+    return unreadable(where, "its data is not base64") if decoded is None else decoded
+
+
+def _decoded(data: str) -> bytes | None:
     try:
         return base64.b64decode("".join(data.split()), validate=True)
-    except (binascii.Error, ValueError):
-        return unreadable(where, "its data is not base64")
+    except ValueError:  # binascii.Error is one
+        return None
 
 
 def unreadable(where: str, why: str) -> Reason:
@@ -63,7 +68,8 @@ def check_bytes(attachment: Mapping[str, Any], data: bytes, *, where: str) -> Re
     if len(data) > MOST_BYTES:
         return reason("refused-attachment-too-large", where=where, limit=MOST_BYTES)
     size = attachment.get("size")
-    if isinstance(size, int) and size != len(data):
+    # A whole number of more than 18 digits arrives as Decimal. `True` is an int to Python, and no size.
+    if isinstance(size, int | Decimal) and not isinstance(size, bool) and size != len(data):
         return unreadable(where, f"its size is stated as {size} bytes and is {len(data)}")
     digest = _stated_sha1(attachment.get("hash"))
     # R4 says SHA-1; FIPS 180 in an older build. A digest of another length is somebody's own and proves nothing.
@@ -73,11 +79,8 @@ def check_bytes(attachment: Mapping[str, Any], data: bytes, *, where: str) -> Re
 
 
 def _stated_sha1(value: object) -> bytes | None:
-    try:
-        digest = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
-    except (binascii.Error, ValueError):
-        return None
-    return digest if len(digest) == _SHA1_BYTES else None
+    digest = _decoded(value) if isinstance(value, str) else None
+    return digest if digest is not None and len(digest) == _SHA1_BYTES else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +99,6 @@ _STATUS: Final[dict[str, _StatusRule]] = {
         unfinished=frozenset({"registered", "partial", "preliminary"}),
     ),
 }
-_CONTENT: Final = {"Media": "content", "DiagnosticReport": "presentedForm"}
-
 DOCUMENT_TYPES: Final = frozenset({*_STATUS, "Binary"})
 
 
@@ -106,7 +107,7 @@ def check_document(document: Mapping[str, Any], *, where: str) -> Reason | None:
     if document.get("modifierExtension") or document.get("implicitRules"):
         return reason("refused-modifier-extension", where=where)
     rule = _STATUS.get(str(document.get("resourceType")))
-    status = document.get("status")
+    status = text(document.get("status"))
     if rule and status in rule.unfinished:
         return reason("held-document-preliminary", where=where, status=status)
     if rule and status not in rule.current:
@@ -124,24 +125,24 @@ def _check_labels(document: Mapping[str, Any], *, where: str) -> Reason | None:
     for concept in items(document.get("securityLabel")):
         labels.extend(codings(concept))
     for label in labels:
-        if label.get("system") == _CONFIDENTIALITY and label.get("code") in _RESTRICTED:
+        if label.get("system") == _CONFIDENTIALITY and text(label.get("code")) in _RESTRICTED:
             return reason("held-restricted", where=where, label=label["code"])
     return None
 
 
-def _code(status: object) -> str:
-    return (
-        status if isinstance(status, str) and status.replace("-", "").isalpha() else "without a known status"
-    )
+def _code(status: str | None) -> str:
+    return status if status and status.replace("-", "").isalpha() else "without a known status"
 
 
 def attachments_of(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The Attachments that a document consists of."""
-    kind = str(document.get("resourceType"))
-    if kind == "DocumentReference":
-        return [obj(content.get("attachment")) for content in items(document.get("content"))]
-    found = document.get(_CONTENT[kind])
-    return items(found) if isinstance(found, list) else items([found])
+    """The Attachments that a DocumentReference, Media or DiagnosticReport consists of."""
+    match document.get("resourceType"):
+        case "DocumentReference":
+            return [obj(content.get("attachment")) for content in items(document.get("content"))]
+        case "Media":
+            return items([document.get("content")])
+        case _:
+            return items(document.get("presentedForm"))
 
 
 def owner_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -154,4 +155,5 @@ def describe(document: Mapping[str, Any]) -> tuple[str | None, tuple[Mapping[str
     """The document's type as text and as codings."""
     concept = obj(document.get("type") or document.get("code"))
     found = codings(concept)
-    return text(concept.get("text")) or next((text(one.get("display")) for one in found), None), tuple(found)
+    displays = (display for one in found if (display := text(one.get("display"))))
+    return text(concept.get("text")) or next(displays, None), tuple(found)

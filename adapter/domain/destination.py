@@ -18,8 +18,10 @@ MOST_UNITS: Final = 255  # Metriport's limit for `destination`
 
 RECIPIENT_TYPES: Final = frozenset({"Organization", "Practitioner", "PractitionerRole", "HealthcareService"})
 
-_OID: Final = re.compile(r"[0-2](\.(0|[1-9]\d*)){2,}")
-_DIRECT: Final = re.compile(r"[^\s@:/<>]+@[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)+")
+_OID: Final = re.compile(r"[0-2](\.(0|[1-9]\d*)){2,}", re.ASCII)
+# The dot-atom of RFC 5322 §3.2.3 without `/` and `?`, which would be parts of a URL; then a host name.
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_DIRECT: Final = re.compile(rf"[A-Za-z0-9!#$%&'*+=^_`{{|}}~.-]+@{_LABEL}(?:\.{_LABEL})+")
 
 
 class Invalid(Enum):
@@ -62,7 +64,7 @@ def of_endpoint(endpoint: Mapping[str, Any], *, now: datetime) -> Reading:
     if (
         endpoint.get("status") != "active"
         or connection.get("code") != "direct-project"
-        or connection.get("system") not in {None, CONNECTION_TYPE}
+        or connection.get("system") not in (None, CONNECTION_TYPE)
         or not in_period(endpoint, now)
     ):
         return None
@@ -97,7 +99,7 @@ def of_identifiers(found: Iterable[Mapping[str, Any]]) -> list[Reading]:
         if identifier.get("system") == URI_SYSTEM
         and identifier.get("use") != "old"
         and (value := text(identifier.get("value")))
-        and value.lower().startswith(("urn:oid:", "mailto:"))
+        and value.strip().lower().startswith(("urn:oid:", "mailto:"))
     ]
 
 

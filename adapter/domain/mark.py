@@ -12,9 +12,10 @@ from enum import StrEnum
 from typing import Any, Final
 
 from adapter.domain.canonical import TRANSMISSION_EXTENSION
-from adapter.domain.resource import Resource, extensions, items
+from adapter.domain.resource import Resource, entries, extensions, items
 
 KEPT_MARKS: Final = 5
+_MOST_POSITIVE: Final = 2**31 - 1  # https://hl7.org/fhir/R4/datatypes.html#positiveInt
 
 
 class End(StrEnum):
@@ -58,7 +59,8 @@ class Token:
 
 
 def _seal(life: str, nonce: str, resource_id: str) -> str:
-    return hashlib.sha256(f"{life}/{nonce}/{resource_id}".encode()).hexdigest()[:16]
+    # JSON can carry half a surrogate pair, UTF-8 cannot.
+    return hashlib.sha256(f"{life}/{nonce}/{resource_id}".encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +126,7 @@ def has_foreign_mark(communication: Mapping[str, Any]) -> bool:
 
 def with_mark(communication: Resource, mark: Mark) -> list[dict[str, Any]]:
     """`extension` of the Communication with this round's mark on it, newest first, at most `KEPT_MARKS` of them."""
-    others = [entry for entry in communication.get("extension", []) if not _is_mark(entry)]
+    others = [entry for entry in entries(communication.get("extension")) if not _is_mark(entry)]
     earlier = [kept for kept in marks_on(communication) if kept.round != mark.round]
     marks = sorted([mark, *earlier], key=lambda kept: kept.progress, reverse=True)[:KEPT_MARKS]
     return [*others, *(kept.extension() for kept in marks)]
@@ -136,23 +138,23 @@ def _is_mark(entry: object) -> bool:
 
 def _read(extension: Mapping[str, Any]) -> Mark | None:
     parts: dict[str, Any] = {}
-    attachments: list[str] = []
+    attachments: list[object] = []
     for part in items(extension.get("extension")):
         value = next((part[key] for key in part if key.startswith("value")), None)
         if part.get("url") == "attachment":
-            attachments.append(str(value))
+            attachments.append(value)
         else:
             parts[str(part.get("url"))] = value
     try:
         end = parts.get("end")
         return Mark(
             round=_positive(parts["round"]),
-            token=str(parts["token"]),
+            token=_string(parts["token"]),
             attempt=_positive(parts.get("attempt", 1)),
-            destination=parts.get("destination"),
-            attachments=tuple(attachments),
-            digest=parts.get("digest"),
-            message=parts.get("message"),
+            destination=_stated(parts.get("destination")),
+            attachments=tuple(_string(attachment) for attachment in attachments),
+            digest=_stated(parts.get("digest")),
+            message=_stated(parts.get("message")),
             end=End(end) if end is not None else None,
         )
     except (KeyError, ValueError):
@@ -160,6 +162,16 @@ def _read(extension: Mapping[str, Any]) -> Mark | None:
 
 
 def _positive(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST_POSITIVE:
         raise ValueError
     return value
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError  # noqa: TRY004  caught in `_read`: the mark is unreadable
+    return value
+
+
+def _stated(value: object) -> str | None:
+    return None if value is None else _string(value)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from adapter.domain.canonical import CHANNEL_SYSTEM, DIRECTION_SYSTEM, INSTRUCTION_SYSTEM
-from adapter.domain.resource import has_code
+from adapter.domain.resource import entries, has_code
 
 
 class MarkerElement(StrEnum):
@@ -51,9 +51,16 @@ def wants_resend(communication: Mapping[str, Any]) -> bool:
 
 
 def without_resend(communication: Mapping[str, Any]) -> list[Any]:
-    """`category` with the resend instruction taken out."""
-    return [
-        entry
-        for entry in communication.get("category", [])
-        if not has_code([entry], INSTRUCTION_SYSTEM, "resend")
-    ]
+    """`category` with the resend instruction taken out; what else is coded beside it stays."""
+    return [kept for entry in entries(communication.get("category")) for kept in _without_resend(entry)]
+
+
+def _without_resend(entry: Any) -> list[Any]:
+    if not _is_resend(entry):
+        return [entry]
+    others = [coding for coding in entry["coding"] if not _is_resend({"coding": [coding]})]
+    return [{**entry, "coding": others}] if others else []
+
+
+def _is_resend(concept: Any) -> bool:
+    return has_code([concept], INSTRUCTION_SYSTEM, "resend")

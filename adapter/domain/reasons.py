@@ -6,7 +6,7 @@ Code, README and the CodeSystem are made from this table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -27,10 +27,13 @@ class TaskCode(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:
-    """One code as it stands on a Communication: the code and the sentence for this case."""
+    """One code as it stands on a Communication: the code and the sentence for this case.
+
+    A sentence may quote what Metriport says of the patient, so it stays out of the repr.
+    """
 
     code: Code
-    sentence: str
+    sentence: str = field(repr=False)
 
     def concept(self) -> dict[str, Any]:
         """The CodeableConcept for `statusReason`."""
@@ -68,21 +71,25 @@ _TABLE: Final[dict[Code, _Row]] = {
         sentence="There are {count} attachments, {limit} are allowed. Spread them over several Communications."
     ),
     "refused-attachment-too-large": _Row(
-        sentence="{where}: the attachment is larger than {limit} bytes, the most that Metriport takes."
+        sentence="{where}: the attachment is larger than {limit} bytes, the most that Metriport takes. Send a smaller file."
     ),
-    "refused-attachment-unreadable": _Row(sentence="{where}: the attachment cannot be read: {why}."),
+    "refused-attachment-unreadable": _Row(
+        sentence="{where}: the attachment cannot be read: {why}. Mend it or take it out."
+    ),
     "refused-attachment-origin": _Row(
         sentence="{where}: the url is not on this FHIR server and its origin is not allowed. "
         "Use data, a Binary, or add the origin to attachments.allowed_origins."
     ),
     "refused-attachment-other-patient": _Row(
-        sentence="{where}: the document belongs to another patient than the message. Nothing was sent."
+        sentence="{where}: the document belongs to another patient than the message. Nothing was sent. "
+        "Take it out, or write a Communication about its patient."
     ),
     "refused-attachment-not-current": _Row(
-        sentence="{where}: the document is {status}. Only a current document is sent."
+        sentence="{where}: the document is {status}. Only a current document is sent. Refer to the current one."
     ),
     "refused-destination-invalid": _Row(
-        sentence="{where}: the stated destination is neither an OID nor a Direct address of 1 to 255 characters."
+        sentence="{where}: the stated destination is neither an OID nor a Direct address of 1 to 255 characters. "
+        "Correct it on the recipient."
     ),
     "refused-recipient-type": _Row(
         sentence="{where}: a {type} cannot receive a message. Use Organization, Practitioner, PractitionerRole "
@@ -94,13 +101,18 @@ _TABLE: Final[dict[Code, _Row]] = {
     "refused-several-destinations": _Row(
         sentence="The recipients have {count} different destinations. Write one Communication per destination."
     ),
-    "refused-too-many-npi": _Row(sentence="The recipients have {count} NPIs, {limit} are allowed."),
+    "refused-too-many-npi": _Row(
+        sentence="The recipients have {count} NPIs, {limit} are allowed. "
+        "Spread them over several Communications."
+    ),
     "refused-inbound": _Row(sentence="This is a received message. To answer it, write a new Communication."),
     "refused-modifier-extension": _Row(
         sentence="{where} carries a modifierExtension or implicitRules that the adapter does not know, "
         "so its meaning is not certain. Remove it."
     ),
-    "refused-by-metriport": _Row(sentence="Metriport refuses the message: {detail}"),
+    "refused-by-metriport": _Row(
+        sentence='Metriport refuses the message: "{detail}". Mend that, then set preparation again.'
+    ),
     "held-patient-unknown": _Row(
         sentence="{where} is not known to Metriport: {why}. Link it (identifier {system}), then set preparation again.",
         task=_FIX,
@@ -114,10 +126,14 @@ _TABLE: Final[dict[Code, _Row]] = {
         task=_FIX,
     ),
     "held-patient-gone": _Row(
-        sentence="Metriport no longer knows the patient: {detail} Check the link, then set preparation again.",
+        sentence='Metriport no longer knows the patient: "{detail}". Check the link, then set preparation again.',
         task=_FIX,
     ),
-    "held-patient-opted-out": _Row(sentence="Metriport may not share for this patient: {detail}", task=_FIX),
+    "held-patient-opted-out": _Row(
+        sentence='Metriport may not share for this patient: "{detail}". '
+        "Settle that at Metriport, then set preparation again.",
+        task=_FIX,
+    ),
     "held-destination-unknown": _Row(
         sentence="No destination was found for the recipient ({why}). "
         "State one on the recipient, then set preparation again.",
@@ -132,7 +148,8 @@ _TABLE: Final[dict[Code, _Row]] = {
         sentence="{where}: the document is {status}. Finish it, then set preparation again.", task=_FIX
     ),
     "held-restricted": _Row(
-        sentence="{where} is labelled {label}; restricted content is sent only when a person has decided so.",
+        sentence="{where} is labelled {label}; restricted content is not sent. "
+        "Take it out or have its label changed, then set preparation again.",
         task=_FIX,
     ),
     "held-outcome-ambiguous": _Row(
@@ -140,9 +157,12 @@ _TABLE: Final[dict[Code, _Row]] = {
         "Compare with Metriport, then decide.",
         task=TaskCode.CONFIRM_OUTCOME,
     ),
-    "delivery-failed": _Row(sentence="Metriport could not deliver the message: {detail}"),
+    "delivery-failed": _Row(
+        sentence='Metriport could not deliver the message: "{detail}". Set preparation to send it once more.'
+    ),
     "delivery-unconfirmed": _Row(
-        sentence="Metriport accepted the message, and after {hours} hours no acknowledgement has come.",
+        sentence="Metriport accepted the message, and after {hours} hours no acknowledgement has come. "
+        "Ask the recipient whether it arrived.",
         task=TaskCode.CONFIRM_OUTCOME,
     ),
     "outcome-unknown": _Row(

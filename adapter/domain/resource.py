@@ -14,10 +14,11 @@ from typing import Any, Final
 
 Resource = dict[str, Any]
 
-_REFERENCE: Final = re.compile(
-    r"(?:^|/)([A-Z][A-Za-z]{1,63})/([A-Za-z0-9\-.]{1,64})(?:/_history/([A-Za-z0-9\-.]{1,64}))?$"
+_ID: Final = (
+    r"(?!\.{1,2}(?:/|$))[A-Za-z0-9\-.]{1,64}"  # R4 allows `..` as an id; in a URL it means another place
 )
-_DATE: Final = re.compile(r"^\d{4}(-\d{2}(-\d{2})?)?$")
+_REFERENCE: Final = re.compile(rf"([A-Z][A-Za-z]{{1,63}})/({_ID})(?:/_history/({_ID}))?")
+_DATE: Final = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,12 @@ def obj(value: object) -> Mapping[str, Any]:
 
 def items(value: object) -> list[Mapping[str, Any]]:
     """The JSON objects in a list, or none."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    return [item for item in entries(value) if isinstance(item, dict)]
+
+
+def entries(value: object) -> list[Any]:
+    """Whatever is in a list, or nothing: for lists that are written back as they were."""
+    return value if isinstance(value, list) else []
 
 
 def text(value: object) -> str | None:
@@ -100,12 +106,7 @@ def local_reference(reference: object, *, base_url: str) -> LocalReference | Non
     """
     if not isinstance(reference, str):
         return None
-    base = base_url.rstrip("/") + "/"
-    if reference.startswith(base):
-        reference = reference[len(base) :]
-    elif ":" in reference or reference.startswith(("/", "#")):
-        return None
-    match = _REFERENCE.match(reference) if reference.count("/") in {1, 3} else None
+    match = _REFERENCE.fullmatch(reference.removeprefix(base_url.rstrip("/") + "/"))
     return LocalReference(type=match[1], id=match[2], version=match[3]) if match else None
 
 
@@ -113,7 +114,7 @@ def instant(value: object) -> datetime | None:
     """A FHIR dateTime or instant as an aware time; a date alone is its first moment in UTC."""
     if not isinstance(value, str):
         return None
-    if _DATE.match(value):
+    if _DATE.fullmatch(value):
         value = (value + "-01-01")[:10] if len(value) == 4 else (value + "-01")[:10]  # noqa: PLR2004
     try:
         parsed = datetime.fromisoformat(value)
@@ -125,10 +126,12 @@ def instant(value: object) -> datetime | None:
 def in_period(element: Mapping[str, Any], now: datetime) -> bool:
     """Whether `period` includes the moment; no period always does. A date as end lasts through that day."""
     period = obj(element.get("period"))
-    start, end = instant(period.get("start")), period.get("end")
+    start, end = instant(period.get("start")), instant(period.get("end"))
     if start and start > now:
         return False
-    if isinstance(end, str) and _DATE.match(end):
-        return now.date().isoformat()[: len(end)] <= end
-    ends = instant(end)
-    return ends is None or ends >= now
+    if end is None:
+        return True
+    stated = str(period["end"])
+    if _DATE.fullmatch(stated):
+        return now.date().isoformat()[: len(stated)] <= stated
+    return end >= now

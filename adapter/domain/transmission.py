@@ -56,7 +56,6 @@ END_OF: Final[dict[State, End]] = {
 STATE_OF: Final[dict[End, State]] = {end: state for state, end in END_OF.items()}
 
 ENDED: Final = frozenset(END_OF)
-UNSENT: Final = frozenset({State.CLAIMED, State.INTENT, State.WAITING, State.UNKNOWN})
 
 
 def check_move(now: State, to: State) -> None:

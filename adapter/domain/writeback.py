@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from adapter.domain.canonical import COMMUNICATION_ID, REASON_SYSTEM
-from adapter.domain.mark import Mark, marks_on, newest, with_mark
+from adapter.domain.mark import End, Mark, marks_on, newest, with_mark
 from adapter.domain.marker import wants_resend, without_resend
-from adapter.domain.resource import Resource, codings, items
-from adapter.domain.rounds import PREPARATION, STATUS_OF_END, is_our_status
+from adapter.domain.resource import Resource, codings, entries, items
+from adapter.domain.rounds import PREPARATION, STATUS_OF_END, Verdict, decide, is_our_status
 from adapter.domain.transmission import END_OF, State, Transmission
 
 OVERWRITTEN: Final = (
@@ -21,7 +21,7 @@ OVERWRITTEN: Final = (
 
 def instant_text(moment: datetime) -> str:
     """A FHIR instant in UTC, to the millisecond."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def status_for(transmission: Transmission) -> str | None:
@@ -53,27 +53,43 @@ def overtaken(communication: Mapping[str, Any], transmission: Transmission) -> b
 def written(communication: Resource, transmission: Transmission) -> Resource:
     """The Communication with the adapter's fields as the transmission now has them; all else as it was.
 
-    The author's own decision on `status` stays, and a later round's status stays: then the mark and the identifier
-    are all that is written.
+    The author's own decision on `status` stays, a later round's status stays, and so does a new wish: then the mark
+    and the identifier are all that is written.
     """
     edited = copy.deepcopy(communication)
     edited["extension"] = with_mark(communication, transmission.mark)
-    if any(mark.round > transmission.round for mark in marks_on(communication)):
-        return edited
-    _set(edited, "identifier", _identifiers(communication, transmission.message))
-    if authors_own(communication, transmission.mark):
+    former = _is_former(communication, transmission)
+    _set(edited, "identifier", _identifiers(communication, transmission.message, former=former))
+    if former or authors_own(communication, transmission.mark):
         return edited
     status = status_for(transmission)
     if status is not None:
         edited["status"] = status
     _set(edited, "statusReason", _status_reason(communication, transmission))
-    if transmission.sent_at:
-        edited["sent"] = instant_text(transmission.sent_at)
-    if transmission.state is State.COMPLETED and transmission.ended_at:
-        edited["received"] = instant_text(transmission.ended_at)
+    _set_moments(edited, transmission, marks_on(communication))
     if wants_resend(communication):
         _set(edited, "category", without_resend(communication))
     return edited
+
+
+def _is_former(communication: Mapping[str, Any], transmission: Transmission) -> bool:
+    """Whether the story went on: a later round is there, or an author who saw this one's end asks again."""
+    marks = marks_on(communication)
+    seen = any(mark.round == transmission.round and mark.end is not None for mark in marks)
+    asks_again = seen and decide(communication, transmission.mark).verdict is Verdict.OPEN
+    return asks_again or any(mark.round > transmission.round for mark in marks)
+
+
+def _set_moments(edited: Resource, transmission: Transmission, before: list[Mark]) -> None:
+    """`sent` and `received` of this round; those of an earlier one go, and a `received` that proved wrong."""
+    if transmission.sent_at:
+        edited["sent"] = instant_text(transmission.sent_at)
+    elif transmission.message is None and any(mark.message for mark in before):
+        edited.pop("sent", None)
+    if transmission.state is State.COMPLETED and transmission.ended_at:
+        edited["received"] = instant_text(transmission.ended_at)
+    elif any(mark.end is End.COMPLETED for mark in before):
+        edited.pop("received", None)
 
 
 def _set(resource: Resource, element: str, value: object) -> None:
@@ -83,23 +99,23 @@ def _set(resource: Resource, element: str, value: object) -> None:
         resource.pop(element, None)
 
 
-def _identifiers(communication: Mapping[str, Any], message: str | None) -> list[Any]:
-    found = communication.get("identifier")
-    kept = [
-        {**entry, "use": "old"} if _is_former(entry, message) else entry
-        for entry in (found if isinstance(found, list) else [])
-    ]
-    if message and not any(_is_message(entry) and entry.get("value") == message for entry in items(kept)):
-        kept.append({"system": COMMUNICATION_ID, "value": message})
-    return kept
+def _identifiers(communication: Mapping[str, Any], message: str | None, *, former: bool) -> list[Any]:
+    """Metriport's ids: the present round's in use, those of other rounds `old`."""
+    present = entries(communication.get("identifier"))
+    kept = present if former else [_retired(entry, message) for entry in present]
+    if message is None or any(_is_id(entry) and entry.get("value") == message for entry in items(kept)):
+        return kept
+    own = {"system": COMMUNICATION_ID, "value": message}
+    return [*kept, {**own, "use": "old"} if former else own]
 
 
-def _is_message(entry: object) -> bool:
-    return isinstance(entry, dict) and entry.get("system") == COMMUNICATION_ID
+def _is_id(entry: Mapping[str, Any]) -> bool:
+    return entry.get("system") == COMMUNICATION_ID
 
 
-def _is_former(entry: object, message: str | None) -> bool:
-    return isinstance(entry, dict) and _is_message(entry) and entry.get("value") != message
+def _retired(entry: Any, message: str | None) -> Any:
+    is_former = isinstance(entry, dict) and _is_id(entry) and entry.get("value") != message
+    return {**entry, "use": "old"} if is_former else entry
 
 
 def _status_reason(communication: Mapping[str, Any], transmission: Transmission) -> dict[str, Any] | None:
