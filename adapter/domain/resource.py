@@ -18,7 +18,7 @@ _ID: Final = (
     r"(?!\.{1,2}(?:/|$))[A-Za-z0-9\-.]{1,64}"  # R4 allows `..` as an id; in a URL it means another place
 )
 _REFERENCE: Final = re.compile(rf"([A-Z][A-Za-z]{{1,63}})/({_ID})(?:/_history/({_ID}))?")
-_DATE: Final = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?", re.ASCII)
+_DATE: Final = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,7 +62,7 @@ def test_reads_oids_and_direct_addresses(stated: str, destination: str) -> None:
         "2.16.840.",
         "2..840",
         ".16.840",
-        "2.16.٨",
+        "2.16.1٨",
         "2.16.840 and more",
         "urn:oid:",
         f"urn:oid:{ADDRESS}",

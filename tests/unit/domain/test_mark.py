@@ -187,6 +187,7 @@ def test_one_foreign_mark_among_own_ones_is_found() -> None:
 
 def test_a_mark_on_a_resource_without_id_is_foreign() -> None:
     assert has_foreign_mark(communication(id=None, extension=[mark().extension()]))
+    assert has_foreign_mark(communication(id=None, extension=[mark(token=token("None")).extension()]))
 
 
 ROUND = part("round", valuePositiveInt=1)

@@ -94,6 +94,13 @@ def test_stopped_for_want_of_an_acknowledgement_is_ours(known: Mark) -> None:
     assert found.verdict is Verdict.OURS
 
 
+@pytest.mark.parametrize("status", ["entered-in-error", "not-done", "on-hold", "completed", "unknown"])
+def test_our_reason_beside_another_status_does_not_make_it_ours(status: str) -> None:
+    found = decide(communication(status=status, statusReason=UNCONFIRMED), mark())
+
+    assert found.verdict is Verdict.AUTHORS
+
+
 @pytest.mark.parametrize(
     "status_reason",
     [

@@ -307,10 +307,11 @@ def test_preparation_is_never_a_decision_against_us() -> None:
     assert not authors_own(communication(), mark())
 
 
-def test_a_withdrawn_round_leaves_the_status_to_the_author() -> None:
-    after = written(claimed("stopped"), transmission(state=State.WITHDRAWN))
+@pytest.mark.parametrize("status", ["stopped", "entered-in-error", "in-progress", "preparation"])
+def test_a_withdrawn_round_leaves_the_status_to_the_author(status: str) -> None:
+    after = written(claimed(status), transmission(state=State.WITHDRAWN))
 
-    assert after["status"] == "stopped"
+    assert after["status"] == status
     assert marks_on(after)[0].end is End.WITHDRAWN
 
 
