@@ -167,9 +167,13 @@ class Worker:
             if sighting is None:
                 self._work.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._work.wait(), 1.0)
+                    await asyncio.wait_for(self._work.wait(), self._until_ready())
                 continue
             await self._prepare_one(sighting)
+
+    def _until_ready(self) -> float:
+        at = self.queue.ready_at()
+        return self.rhythm.sweep if at is None else max(at - self.context.clock.boot(), 0.1)
 
     def _next(self) -> Sighting | None:
         if self._stopping:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
+from itertools import pairwise
 
 from tests.integration.people import communication, stage
 from tests.virtual.loop import run
@@ -48,9 +49,7 @@ def test_the_pace_holds_over_a_restart() -> None:
     sends = clinic.sends()
     assert len(sends) == 30
     assert within(sends, 60.0) <= 20
-    assert min(later - sooner for sooner, later in zip(sends, sends[1:], strict=False)) >= timedelta(
-        seconds=2.9
-    )
+    assert min(later - sooner for sooner, later in pairwise(sends)) >= timedelta(seconds=2.9)
 
 
 def test_a_stat_message_overtakes_the_queue() -> None:

@@ -38,6 +38,38 @@ Latency = Callable[[], float]
 
 
 @dataclass(kw_only=True)
+class Life:
+    """One process: alive, or killed. What it touches after its death never answers."""
+
+    dead: bool = False
+    over: bool = False
+
+    async def lives(self) -> None:
+        """Goes on only for the living."""
+        if self.over:
+            raise ConnectionError("the test is over")
+        if self.dead:
+            await asyncio.Event().wait()
+
+
+class MortalStore:
+    """The ledger as one process reaches it."""
+
+    def __init__(self, store: Store, life: Life) -> None:
+        self._store = store
+        self._life = life
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+
+        async def call(*arguments: Any, **facts: Any) -> Any:
+            await self._life.lives()
+            return await method(*arguments, **facts)
+
+        return call
+
+
+@dataclass(kw_only=True)
 class Line(httpx.AsyncBaseTransport):
     """The way to a neighbour. A dead line answers nothing for ever: the process behind it was killed."""
 
@@ -46,8 +78,8 @@ class Line(httpx.AsyncBaseTransport):
     changed: asyncio.Event
     latency: Latency
     arrivals: list[tuple[datetime, str, str]] = field(default_factory=list)
+    life: Life
     down: bool = False
-    dead: bool = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         body = await request.aread()
@@ -75,8 +107,7 @@ class Line(httpx.AsyncBaseTransport):
 
     async def _pass(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        if self.dead:
-            await asyncio.Event().wait()
+        await self.life.lives()
 
 
 @dataclass(kw_only=True)
@@ -95,16 +126,21 @@ class Site:
     _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
     _abandoned: list[Any] = field(default_factory=list)
     _http: list[Any] = field(default_factory=list)
+    _life: Life = field(default_factory=Life)
+    _lives: list[Life] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start(self, *, rhythm: Rhythm | None = None, policy: Policy | None = None) -> Adapter:
         """Starts an adapter on the ledger that is there."""
+        self._life = Life()
+        self._lives.append(self._life)
         if self._ledger is None:
             self._ledger = Store(in_thread_engine())
             await self._ledger.migrate()
         to_fhir, to_metriport, to_web = (
             self._line(self.fhir), self._line(self.metriport), self._line(self.metriport)
         )  # fmt: skip
+        ledger: Any = MortalStore(self._ledger, self._life)
         http = httpx.AsyncClient(transport=to_fhir)
         client = MetriportClient(
             base_url=METRIPORT_URL, api_key=API_KEY, now=self.clock.now, over=to_metriport
@@ -117,7 +153,7 @@ class Site:
             documents=client,
             web=WebContent(now=self.clock.now, over=to_web),
             mappings=Mappings(directory=None),
-            ledger=self._ledger,
+            ledger=ledger,
             clock=self.clock,
             policy=policy or policy_of(self.settings),
             life=f"life{len(self._lines)}",
@@ -127,7 +163,7 @@ class Site:
         self.adapter = Adapter(
             settings=self.settings,
             context=context,
-            ledger=self._ledger,
+            ledger=ledger,
             insights=Insights(self._ledger._database._writer),
             fhir=server,
             metriport=client,
@@ -152,6 +188,28 @@ class Site:
             if isinstance(result, Exception):
                 raise result
 
+    def kill(self) -> None:
+        """SIGKILL: nothing of the process goes on, no `finally` runs, its connections and its ledger are dead."""
+        self._life.dead = True
+        self._abandoned.extend(self._tasks)
+        self._tasks = []
+        self.adapter = None
+
+    def bury(self) -> None:
+        """At the end of a test: what was killed may end."""
+        for life in self._lives:
+            life.over = True
+        for task in self._abandoned:
+            task.cancel()
+
+    def slow(self, *, track: float = 600.0) -> Rhythm:
+        """Loops that come round rarely, for tests in which weeks pass."""
+        return Rhythm(sweep=60.0 if track < 600 else 3600.0, patrol=7200.0, track=track, lease=1800.0)
+
+    def lax_fhir(self) -> fhir.World:
+        """A FHIR server that lets references to nothing through."""
+        return fhir.World(base_url=FHIR_URL, strict=False)
+
     async def lose_ledger(self) -> None:
         """Deletes the ledger; only while no adapter runs."""
         assert self.adapter is None
@@ -165,7 +223,8 @@ class Site:
             line.down = fhir_server if line.world is self.fhir else metriport_server
 
     async def passes(self, seconds: float) -> None:
-        """Lets time pass."""
+        """Lets time pass. Whatever a test made happen in a neighbour's world is noticed first."""
+        self._changed.set()
         await asyncio.sleep(seconds)
 
     def write(self, resource: dict[str, Any]) -> dict[str, Any]:
@@ -173,6 +232,11 @@ class Site:
         written = self.fhir.put(resource, self.clock.now())
         self._changed.set()
         return written
+
+    async def delete(self, path: str) -> None:
+        """An author deletes."""
+        async with httpx.AsyncClient(transport=self._line(self.fhir)) as http:
+            await http.delete(f"{FHIR_URL}/{path}")
 
     def communication(self, id: str) -> dict[str, Any]:
         """The Communication as it is now."""
@@ -188,7 +252,9 @@ class Site:
         )
 
     def _line(self, world: Neighbour) -> Line:
-        line = Line(world=world, clock=self.clock, changed=self._changed, latency=self.latency)
+        line = Line(
+            world=world, clock=self.clock, changed=self._changed, latency=self.latency, life=self._life
+        )
         self._lines.append(line)
         return line
 
@@ -248,6 +314,7 @@ async def site(
         if here.adapter is not None:
             await here.stop()
     finally:
+        here.bury()
         calls.cancel()
         await asyncio.gather(calls, *here._abandoned, return_exceptions=True)
         await here.lose_ledger()

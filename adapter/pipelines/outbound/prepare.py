@@ -22,7 +22,7 @@ from adapter.pipelines.outbound.patient import Subject, find_subject
 from adapter.pipelines.outbound.recipient import Address, find_address
 
 _MESSAGE = "outbound/message"
-_BAD_DOCUMENT = frozenset({400, 413, 422})
+_GONE = 404
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,9 +137,7 @@ async def complete(context: Context, planned: Plan) -> Send | Reason:
         try:
             document_ids.append(await _upload(context, planned, content))
         except Rejected as refusal:
-            if refusal.status not in _BAD_DOCUMENT:
-                raise
-            return reason("refused-by-metriport", detail=f"{content.where}: {' '.join(refusal.issues)}")
+            return _not_taken(content, refusal)
     return render(context, planned, document_ids)
 
 
@@ -166,6 +164,13 @@ def render(context: Context, planned: Plan, document_ids: list[str]) -> Send:
         if (body.get(element) or []) != planned_value:
             raise MappingError("the value was changed; pass it on as it is", template=_MESSAGE, path=element)
     return Send(patient=planned.subject.metriport_id, body=body)
+
+
+def _not_taken(content: Content, refusal: Rejected) -> Reason:
+    detail = " ".join(refusal.issues)
+    if refusal.status == _GONE:
+        return reason("held-patient-gone", detail=detail)
+    return reason("refused-by-metriport", detail=f"{content.where}: {detail}")
 
 
 async def _upload(context: Context, planned: Plan, content: Content) -> str:

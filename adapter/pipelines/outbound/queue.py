@@ -64,6 +64,11 @@ class Queue:
         self.add(sighting)
         return pause
 
+    def ready_at(self) -> float | None:
+        """When the next of those that failed may be tried again; `None` when nothing waits for a time."""
+        times = [at for sighting, (_, at) in self._failures.items() if sighting in self._waiting]
+        return min(times, default=None)
+
     @property
     def in_work(self) -> frozenset[str]:
         """The Communications in work."""

@@ -71,7 +71,7 @@ async def due(context: Context, row: Transmission) -> None:
         return
     if row.state is State.SENT:
         await poll(context, row)
-    else:
+    elif row.state is State.UNKNOWN:
         await context.ledger.change(row, row.state, now=now, event="still-unknown", due_at=now + _UNLEARNT)
 
 
@@ -112,7 +112,7 @@ def _final(message: Message) -> FinalStatus:
 
 async def _wait_on(context: Context, row: Transmission) -> None:
     now = context.clock.now()
-    waited = now - (row.sent_at or now)
+    waited = now - (row.sent_at or row.opened_at)  # a row rebuilt from its mark knows no better
     pause = min(_FIRST_PAUSE * 2 ** min(row.checks, 12), _LONGEST_PAUSE)
     if waited < context.policy.unconfirmed_after:
         await context.ledger.change(

@@ -1,0 +1,248 @@
+"""Authors save what they have, when they like, without `If-Match`: nothing is sent twice, and our fields come back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adapter.domain.canonical import COMMUNICATION_ID, INSTRUCTION_SYSTEM, TRANSMISSION_EXTENSION
+from adapter.domain.mark import End, marks_on
+from tests.integration.people import communication, stage
+from tests.virtual.loop import run
+from tests.virtual.site import Site, site
+
+# Seconds after the adapter's start at which an author saves: before the claim, between claim and POST, while it is
+# under way, when it was accepted, when it was completed, and long after.
+STAGES = [0.1, 2.4, 2.6, 2.9, 3.0, 3.01, 3.02, 3.03, 3.05, 3.1, 3.3, 4.0, 5.0, 5.02, 5.1, 6.0, 20.0, 90.0]
+
+
+def _sent_once_and_completed(clinic: Site) -> None:
+    ended = clinic.communication("referral")
+    assert len(clinic.metriport.messages) == 1
+    assert ended["status"] == "completed"
+    assert [one["value"] for one in ended["identifier"] if one["system"] == COMMUNICATION_ID] == [
+        clinic.metriport.messages[0].id
+    ]
+    assert marks_on(ended)[0].end is End.COMPLETED
+
+
+@pytest.mark.parametrize("moment", STAGES)
+def test_a_stale_copy_saved_over_our_fields_sends_nothing_twice(moment: float) -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            stale = clinic.write(communication())
+            await clinic.start()
+            await clinic.passes(moment)
+            clinic.write({**stale, "note": [{"text": "edited elsewhere"}]})
+            await clinic.passes(700)
+            return clinic
+
+    clinic = run(scenario())
+
+    _sent_once_and_completed(clinic)
+    assert clinic.communication("referral")["note"] == [{"text": "edited elsewhere"}]
+
+
+def test_stale_copies_at_every_stage_send_nothing_twice() -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            stale = clinic.write(communication())
+            await clinic.start()
+            for _ in range(40):
+                await clinic.passes(0.37)
+                clinic.write(stale)
+            await clinic.passes(1000)
+            return clinic
+
+    _sent_once_and_completed(run(scenario()))
+
+
+@pytest.mark.parametrize("moment", [2.7, 3.02, 4.0, 30.0])
+def test_a_stale_copy_after_the_ledger_was_lost_sends_nothing_twice(moment: float) -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            stale = clinic.write(communication())
+            await clinic.start()
+            await clinic.passes(moment)
+            await clinic.stop()
+            await clinic.lose_ledger()
+            clinic.write(stale)
+            await clinic.start()
+            await clinic.passes(900)
+            return clinic
+
+    clinic = run(scenario())
+
+    assert len(clinic.metriport.messages) <= 1
+    assert clinic.communication("referral")["status"] in {"completed", "in-progress"}
+
+
+def test_a_saved_copy_is_said_on_the_communication() -> None:
+    async def scenario() -> dict[str, Any]:
+        async with site(auto_complete_seconds=None, started=False) as clinic:
+            stage(clinic)
+            stale = clinic.write(communication())
+            await clinic.start()
+            await clinic.passes(10)
+            clinic.write(stale)
+            await clinic.passes(40)
+            return clinic.communication("referral")
+
+    ended = run(scenario())
+
+    assert ended["status"] == "in-progress"
+    assert "put its fields back" in ended["statusReason"]["text"]
+
+
+def _again(status: str, **elements: Any) -> Any:
+    """Ends once, then the author sets `preparation` again."""
+
+    async def scenario() -> Site:
+        async with site(auto_complete_seconds=None, started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication())
+            await clinic.start()
+            await clinic.passes(10)
+            first = clinic.metriport.messages[0]
+            if status == "completed":
+                clinic.metriport.complete(first.id, clinic.clock.now())
+            else:
+                clinic.metriport.fail(first.id, "The mailbox is full.", clinic.clock.now())
+            await clinic.passes(60)
+            assert clinic.communication("referral")["status"] == status
+            clinic.write({**clinic.communication("referral"), "status": "preparation", **elements})
+            await clinic.passes(60)
+            return clinic
+
+    return run(scenario())
+
+
+def test_preparation_after_a_failure_is_a_new_round() -> None:
+    clinic = _again("stopped")
+
+    ended = clinic.communication("referral")
+    assert len(clinic.metriport.messages) == 2
+    assert [mark.round for mark in marks_on(ended)] == [2, 1]
+    uses = {one["value"]: one.get("use") for one in ended["identifier"]}
+    assert uses == {clinic.metriport.messages[0].id: "old", clinic.metriport.messages[1].id: None}
+    assert "statusReason" not in ended
+
+
+def test_preparation_after_completed_needs_the_resend_instruction() -> None:
+    clinic = _again("completed")
+
+    assert len(clinic.metriport.messages) == 1
+    assert clinic.communication("referral")["status"] == "completed"
+
+
+def test_the_resend_instruction_opens_a_round_and_is_taken_off() -> None:
+    clinic = _again("completed", category=[{"coding": [{"system": INSTRUCTION_SYSTEM, "code": "resend"}]}])
+
+    assert len(clinic.metriport.messages) == 2
+    assert "category" not in clinic.communication("referral")
+
+
+@pytest.mark.parametrize("status", ["entered-in-error", "stopped", "not-done", "on-hold"])
+def test_a_wish_withdrawn_before_the_claim_is_not_sent(status: str) -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            mine = clinic.write(communication())
+            await clinic.start()
+            await clinic.passes(1.0)
+            clinic.write({**mine, "status": status})
+            await clinic.passes(60)
+            return clinic
+
+    clinic = run(scenario())
+
+    assert clinic.metriport.messages == []
+    assert clinic.communication("referral")["status"] == status
+    assert TRANSMISSION_EXTENSION not in str(clinic.communication("referral"))
+
+
+@pytest.mark.parametrize("status", ["entered-in-error", "stopped", "unknown"])
+def test_an_authors_decision_after_the_send_stays_and_gets_the_identifier(status: str) -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            await clinic.start()
+            clinic.write(communication())
+            await clinic.passes(3.5)
+            clinic.write({**clinic.communication("referral"), "status": status})
+            await clinic.passes(60)
+            return clinic
+
+    clinic = run(scenario())
+
+    ended = clinic.communication("referral")
+    assert ended["status"] == status
+    assert ended["identifier"][0]["value"] == clinic.metriport.messages[0].id
+    assert marks_on(ended)[0].end is End.COMPLETED
+
+
+def test_a_communication_deleted_after_the_send_is_not_made_again() -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            await clinic.start()
+            clinic.write(communication())
+            await clinic.passes(3.5)
+            await clinic.delete("Communication/referral")
+            await clinic.passes(60)
+            return clinic
+
+    clinic = run(scenario())
+
+    assert clinic.fhir.resources("Communication") == []
+    assert clinic.fhir.history("Communication", "referral")[-1] is None
+
+
+def test_a_copy_of_a_sent_communication_is_not_sent() -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            await clinic.start()
+            clinic.write(communication())
+            await clinic.passes(30)
+            clinic.write({**clinic.communication("referral"), "id": "copy", "status": "preparation"})
+            await clinic.passes(60)
+            return clinic
+
+    clinic = run(scenario())
+
+    assert len(clinic.metriport.messages) == 1
+    assert clinic.communication("copy")["status"] == "preparation"
+
+
+def test_an_edit_before_the_claim_is_what_is_sent() -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            mine = clinic.write(communication())
+            await clinic.start()
+            await clinic.passes(2.0)
+            clinic.write({**mine, "topic": {"text": "Edited"}})
+            await clinic.passes(60)
+            return clinic
+
+    assert [message.subject for message in run(scenario()).metriport.messages] == ["Edited"]
+
+
+def test_a_communication_without_the_marker_is_never_sent() -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication(medium=[{"coding": [{"system": "urn:x", "code": "fax"}]}]))
+            await clinic.start()
+            await clinic.passes(60)
+            return clinic
+
+    clinic = run(scenario())
+
+    assert clinic.metriport.messages == []
+    assert clinic.communication("referral")["status"] == "preparation"
