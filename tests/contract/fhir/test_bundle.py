@@ -33,7 +33,11 @@ def _statuses(answered: dict[str, Any]) -> list[str]:
 
 def test_a_transaction_ties_its_entries_together_by_placeholders(fhir: Fhir) -> None:
     binary = {"resourceType": "Binary", "contentType": "text/plain", "data": "aGk="}
-    patient = {"resourceType": "Patient", "identifier": [{"system": "urn:x", "value": FIRST}]}
+    patient = {
+        "resourceType": "Patient",
+        "identifier": [{"system": "urn:x", "value": FIRST}],
+        "name": [{"given": ["Zoë", "Mary"]}],
+    }
     communication = {
         "resourceType": "Communication",
         "id": fhir.id("c"),
