@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from adapter.simulators.http import Response
+
+REQUEST_ID: Final = "x-metriport-request-id"
 
 _NAMES: Final = {
     400: ("BAD_REQUEST", "BadRequestError"),
@@ -18,6 +20,7 @@ _NAMES: Final = {
     503: ("SERVICE_UNAVAILABLE", "ServiceUnavailableError"),
 }
 
+# The gateway's answer, before the API is reached.
 FORBIDDEN: Final = Response(
     status=403, headers={"content-type": "application/json"}, body=b'{"message":"Forbidden"}'
 )
@@ -48,5 +51,5 @@ def as_json(value: Any, *, status: int = 200, headers: Mapping[str, str] | None 
 
 
 def instant(moment: datetime) -> str:
-    """A time as the API writes it: UTC, milliseconds, `Z`."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """A time as the API writes it: UTC, milliseconds, `Z`; the vendor's schema refuses `+00:00`."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,9 +1,11 @@
-"""Who there is at the pretend Metriport: the five sandbox patients, two facilities, a network directory. All invented."""
+"""Who there is at the pretend Metriport: the sandbox patients, two facilities, a network directory. All invented."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Final
+
+from adapter.simulators.metriport import npi
 
 DEFAULT_API_KEY: Final = "simulator-key"
 
@@ -87,16 +89,6 @@ SANDBOX_PATIENTS: Final = tuple(
     for number, (first, last, dob, gender, city, state, zip_code) in enumerate(_PEOPLE, start=1)
 )
 
-
-def npi(number: int) -> str:
-    """A ten-digit NPI with its check digit: Luhn over the prefix 80840 and the first nine digits."""
-    nine = f"{100_000_000 + number:09d}"
-    digits = [int(digit) for digit in "80840" + nine]
-    doubled = [digit * 2 if index % 2 == 0 else digit for index, digit in enumerate(reversed(digits))]
-    total = sum(digit - 9 if digit > 9 else digit for digit in doubled)  # noqa: PLR2004  # the digits' sum
-    return f"{nine}{-total % 10}"
-
-
 _ORGANIZATIONS: Final = (
     ("Harbor Heart Clinic", "Portland", "ME", "EHEX"),
     ("Harbor Heart Clinic", "Portland", "OR", "CAREQUALITY"),
@@ -112,33 +104,72 @@ _ORGANIZATIONS: Final = (
     ("Bayview Radiology", "Tampa", "FL", "CAREQUALITY"),
 )
 _DEPARTMENTS: Final = ("", "Scheduling", "Records")
+_CLOSED: Final = "Capitol Internal Medicine Scheduling"
+# Behind an organization of the list above: somebody, or a mailbox, with a Direct address.
+_DIRECT: Final = (
+    (1, "", "Referrals", "referrals@harbor-heart.example"),
+    (1, "", "Archive", "full-mailbox@harbor-heart.example"),
+    (1, "Ines", "Nakamura", "ines.nakamura@harbor-heart.example"),
+    (1, "Ines", "Nakamura-Reyes", "ines.nakamura-reyes@harbor-heart.example"),
+    (3, "Imani", "Nakamura", "imani.nakamura@harbor-heart.example"),
+    (4, "Teo", "Varga", "teo.varga@lakeside-oncology.example"),
+    (6, "Ada", "Lindqvist", "ada.lindqvist@mesa-orthopedics.example"),
+    (9, "Noor", "Haddad", "noor.haddad@northwind-neurology.example"),
+)
 
 
-def _entries() -> tuple[dict[str, Any], ...]:
-    found: list[dict[str, Any]] = []
-    for index, (name, city, state, network) in enumerate(_ORGANIZATIONS, start=1):
-        for part, department in enumerate(_DEPARTMENTS):
-            root = f"{_ROOT}.{index}"
-            found.append(
-                {
-                    "name": f"{name} {department}".strip(),
-                    "oid": f"{root}.{part}" if part else root,
-                    "npi": npi(index * 10 + part),
-                    "addressLine": f"{index * 10} Main Street",
-                    "city": city,
-                    "zipCode": f"{10_100 + index * 37:05d}",
-                    "state": state,
-                    "rootOrganization": name,
-                    "managingOrgOid": root,
-                    "network": network,
-                    "supportsMessaging": department != "Records",
-                    "active": True,
-                }
-            )
-    return tuple(found)
+def _entry(index: int, *, name: str, oid: str, number: int) -> dict[str, Any]:
+    organization, city, state, network = _ORGANIZATIONS[index - 1]
+    return {
+        "name": name,
+        "oid": oid,
+        "npi": npi.made(number),
+        "addressLine": f"{index * 10} Main Street",
+        "city": city,
+        "zipCode": f"{10_100 + index * 37:05d}",
+        "state": state,
+        "rootOrganization": organization,
+        "managingOrgOid": f"{_ROOT}.{index}",
+        "network": network,
+        "supportsMessaging": not name.endswith("Records"),
+        "active": name != _CLOSED,
+        "firstName": "",
+        "lastName": "",
+    }
 
 
-NETWORK: Final = _entries()
+def _organizations() -> list[dict[str, Any]]:
+    return [
+        _entry(
+            index,
+            name=f"{organization} {department}".strip(),
+            oid=f"{_ROOT}.{index}.{part}" if part else f"{_ROOT}.{index}",
+            number=index * 10 + part,
+        )
+        for index, (organization, *_) in enumerate(_ORGANIZATIONS, start=1)
+        for part, department in enumerate(_DEPARTMENTS)
+    ]
+
+
+def _mailboxes() -> list[dict[str, Any]]:
+    """Entries whose `oid`, which is the destination, is a Direct address."""
+    return [
+        {
+            **_entry(index, name=f"{first} {last}".strip(), oid=address, number=1_000 + number),
+            "firstName": first,
+            "lastName": last if first else "",
+        }
+        for number, (index, first, last, address) in enumerate(_DIRECT)
+    ]
+
+
+NETWORK: Final = (*_organizations(), *_mailboxes())
+# Known to the API's clients; the rest of an entry serves the look-ups.
+ENTRY_FIELDS: Final = (
+    "name", "oid", "npi", "addressLine", "city", "zipCode", "state", "rootOrganization", "managingOrgOid",
+    "network", "supportsMessaging",
+)  # fmt: skip
+NETWORK_OF: Final[dict[str, str]] = {entry["oid"]: entry["network"] for entry in NETWORK}
 DEMO_OID: Final[str] = NETWORK[0]["oid"]
 DEMO_NPI: Final[str] = NETWORK[0]["npi"]
 

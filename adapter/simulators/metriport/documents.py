@@ -1,4 +1,4 @@
-"""Documents: announced, uploaded by presigned link, listed, downloaded."""
+"""Documents: announced, listed, and the links to upload and download them."""
 
 from __future__ import annotations
 
@@ -7,90 +7,61 @@ from typing import Any, Final
 
 from adapter.simulators.http import Request, Response
 from adapter.simulators.metriport.answers import Refusal, as_json, instant
-from adapter.simulators.metriport.checks import json_object
-from adapter.simulators.metriport.records import Document
-from adapter.simulators.metriport.server import UPLOAD_LIFE, Server, is_valid
+from adapter.simulators.metriport.checks import is_within, json_object, one_of, period
+from adapter.simulators.metriport.records import Document, File
+from adapter.simulators.metriport.server import UPLOAD_LIFE, Server
 
-MOST_BYTES: Final = 50_000_000
+_LEAST_CONTENT: Final = 3
+_CONVERTED: Final = {
+    "html": "text/html",
+    "pdf": "application/pdf",
+    "hl7": "x-application/hl7-v2+er7",
+}
+_REQUIRED: Final = (("type", "text"), ("description",), ("context", "period", "start"))
 
 
 def upload(server: Server, request: Request, now: datetime) -> Response:
     """`POST /medical/v1/document/upload?patientId=`: announces a document."""
     patient = server.patient(dict(request.parameters).get("patientId"))
     body = json_object(request)
-    if not _at(body, "type", "text"):
-        raise Refusal(400, "type.text is required")
-    if not body.get("description"):
-        raise Refusal(400, "description is required")
-    if not _at(body, "context", "period", "start"):
-        raise Refusal(400, "context.period.start is required")
-    document = Document(id=server.new_id(), patient_id=patient["id"], announced=body, created_at=now)
+    for path in _REQUIRED:
+        if not _at(body, *path):
+            raise Refusal(400, f"{'.'.join(path)} is required")
+    document = Document(id=server.ids.new(now), patient_id=patient["id"], announced=body, created_at=now)
     server.documents[document.id] = document
     link = server.link(f"/_uploads/{document.id}", now, life=UPLOAD_LIFE)
     return as_json({"documentReferenceId": document.id, "uploadUrl": link})
 
 
-def _at(value: Any, *path: str) -> Any:
+def _at(value: Any, *path: str) -> str | None:
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
-    return value
-
-
-def receive(server: Server, request: Request, now: datetime, document_id: str) -> Response:
-    """`PUT` to a presigned upload link."""
-    _presigned(request, now)
-    if "content-length" not in request.headers or "content-type" not in request.headers:
-        return Response(status=411)
-    if len(request.body) > MOST_BYTES:
-        return Response(status=400, body=b"EntityTooLarge")
-    document = server.documents[document_id]
-    document.data = request.body
-    document.content_type = request.headers["content-type"]
-    return Response(status=200)
-
-
-def download(server: Server, request: Request, now: datetime, name: str) -> Response:
-    """`GET` of a presigned download link."""
-    _presigned(request, now)
-    document = server.documents.get(name)
-    if document is not None and document.data is not None:
-        return Response(status=200, headers={"content-type": document.content_type}, body=document.data)
-    if name in server.files:
-        return Response(status=200, headers={"content-type": "application/json"}, body=server.files[name])
-    raise Refusal(404, "There is no such file")
-
-
-def _presigned(request: Request, now: datetime) -> None:
-    if "x-api-key" in request.headers or "authorization" in request.headers:
-        raise Refusal(400, "A presigned link takes no credentials")
-    if not is_valid(request.path, dict(request.parameters), now):
-        raise _Expired
-
-
-class _Expired(Refusal):
-    def __init__(self) -> None:
-        super().__init__(404, "The link has expired")
-
-    def response(self, headers: Any = None) -> Response:
-        del headers
-        return Response(
-            status=403, headers={"content-type": "application/xml"}, body=b"<Error>AccessDenied</Error>"
-        )
+    return value if isinstance(value, str) and value else None
 
 
 def listing(server: Server, request: Request, _now: datetime) -> Response:
-    """`GET /medical/v1/document?patientId=`."""
+    """`GET /medical/v1/document?patientId=&dateFrom=&dateTo=&content=&output=`; other parameters are let pass."""
     query = dict(request.parameters)
     patient = server.patient(query.get("patientId"))
+    dates = period(query)
+    one_of("output", query.get("output"), {"dto"})
+    words = query.get("content", "").casefold()
+    if words and len(words) < _LEAST_CONTENT:
+        raise Refusal(400, f"content must have at least {_LEAST_CONTENT} characters")
     found = [
-        _reference(one)
+        one
         for one in server.documents.values()
-        if one.patient_id == patient["id"] and one.data is not None
+        if one.patient_id == patient["id"]
+        and one.data is not None
+        and is_within(instant(one.created_at), dates)
+        and words in str(one.announced).casefold()
     ]
-    return as_json({"documents": found})
+    show = flat if query.get("output") == "dto" else reference
+    return as_json({"documents": [show(one) for one in found]})
 
 
-def _reference(document: Document) -> dict[str, Any]:
+def reference(document: Document) -> dict[str, Any]:
+    """The document as a FHIR DocumentReference."""
     return {
         **document.announced,
         "resourceType": "DocumentReference",
@@ -110,10 +81,34 @@ def _reference(document: Document) -> dict[str, Any]:
     }
 
 
+def flat(document: Document) -> dict[str, Any]:
+    """The document in the flat form."""
+    return {
+        "id": document.id,
+        "fileName": document.file_name,
+        "description": document.announced["description"],
+        "status": "current",
+        "indexed": instant(document.created_at),
+        "mimeType": document.content_type,
+        "size": len(document.data or b""),
+        "type": {"text": document.announced["type"]["text"]},
+    }
+
+
 def download_url(server: Server, request: Request, now: datetime) -> Response:
-    """`GET /medical/v1/document/download-url?fileName=`."""
-    name = dict(request.parameters).get("fileName", "")
-    document = next((one for one in server.documents.values() if one.file_name == name), None)
-    if document is None:
-        raise Refusal(404, "Could not find the document")
-    return as_json({"url": server.link(f"/_files/{document.id}", now)})
+    """`GET /medical/v1/document/download-url?fileName=&conversionType=`."""
+    query = dict(request.parameters)
+    one_of("conversionType", query.get("conversionType"), _CONVERTED)
+    if not query.get("fileName"):
+        raise Refusal(400, "Missing fileName query param")
+    for document in server.documents.values():
+        if document.file_name == query["fileName"] and document.data is not None:
+            return as_json({"url": _link(server, document, document.data, query.get("conversionType"), now)})
+    raise Refusal(404, "Could not find the document")
+
+
+def _link(server: Server, document: Document, data: bytes, conversion: str | None, now: datetime) -> str:
+    if conversion is None:
+        return server.link(f"/_files/{document.id}", now)
+    # Nothing is converted here; only the type says so.
+    return server.share(File(data=data, content_type=_CONVERTED[conversion]), now)

@@ -11,7 +11,7 @@ slow:SECONDS         answered so much later
 malformed            done, and answered with something that is not JSON
 no-id                done, and answered without an id
 redirect             answered with 307 to another host
-list-lag:SECONDS     what is sent from now on is on the list only so much later
+list-lag:SECONDS     what is sent is on the list only so much later, until the order is cleared
 list-repeat          the list shows its first entry twice
 list-move            the list leaves out its first entry
 list-empty           the list shows nothing
@@ -31,9 +31,11 @@ from typing import Final
 from adapter.simulators.http import Request, Response
 from adapter.simulators.metriport.answers import Refusal, as_json
 
+_SECONDS: Final = r":\d{1,6}(\.\d{1,6})?"
 _SHAPE: Final = re.compile(
-    r"apply-then-(drop|500|429)|apply-late:\d+(\.\d+)?|drop|500|503|429(:\d+)?|slow:\d+(\.\d+)?|malformed|no-id|redirect"
-    r"|list-lag:\d+(\.\d+)?|list-repeat|list-move|list-empty|webhook-lost|webhook-twice|webhook-late|url-expired"
+    rf"apply-then-(drop|500|429)|apply-late{_SECONDS}|drop|500|503|429(:\d{{1,6}})?|slow{_SECONDS}|malformed|no-id"
+    rf"|redirect|list-lag{_SECONDS}|list-(repeat|move|empty)|webhook-(lost|twice|late)|url-expired",
+    re.ASCII,
 )
 # Asked for by the part that they concern, not struck at a request.
 INNER: Final = ("list-", "webhook-", "url-")
@@ -62,6 +64,7 @@ class Fault:
         return (
             self.times > 0
             and not self.fault.startswith(INNER)
+            and not request.path.startswith("/_simulator")
             and self.method in {"*", request.method}
             and request.path.rstrip("/").startswith(self.path.rstrip("*").rstrip("/"))
         )

@@ -8,13 +8,21 @@ from typing import Final
 
 from adapter.simulators.metriport.answers import Refusal
 
-PER_MINUTE: Final = {"send": 20, "patient": 15, "query": 120, "contribute": 120}
+PER_MINUTE: Final = {
+    "send": 20,
+    "patient": 15,
+    "consolidated-query": 120,
+    "contribute": 120,
+    "hie": 20,
+    "pharmacy": 20,
+    "lab": 20,
+}
 _DETAIL: Final = {"send": "Too many message sends, please try again later."}
 _MINUTE: Final = timedelta(minutes=1)
 
 
 class Limits:
-    """Counts arrivals, refused ones too."""
+    """Counts arrivals, refused ones too. No header tells how much is left."""
 
     def __init__(self, *, enforced: bool) -> None:
         self._enforced = enforced

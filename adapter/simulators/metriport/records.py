@@ -1,4 +1,4 @@
-"""What the pretend Metriport holds: messages, documents, webhook deliveries."""
+"""What the pretend Metriport holds: messages, documents, files behind links."""
 
 from __future__ import annotations
 
@@ -45,12 +45,9 @@ class Document:
         return f"{self.id}.bin"
 
 
-@dataclass(kw_only=True)
-class Delivery:
-    """One webhook delivery, kept for thirty days."""
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """What a presigned download link leads to."""
 
-    id: str
-    kind: str
-    payload: dict[str, Any]
-    created_at: datetime
-    status: str = "processing"
+    data: bytes
+    content_type: str = "application/json"

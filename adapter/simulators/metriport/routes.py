@@ -5,19 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from adapter.simulators.http import Request, Response
 from adapter.simulators.metriport import (
     consolidated,
     control,
     documents,
+    facilities,
     messages,
     network,
     patients,
+    queries,
     settings,
+    storage,
 )
-from adapter.simulators.metriport.answers import FORBIDDEN, Refusal, as_json
+from adapter.simulators.metriport.answers import FORBIDDEN, Refusal
 from adapter.simulators.metriport.server import Server
 
 Endpoint = Callable[..., Response]
@@ -36,9 +39,10 @@ _TABLE: Final[tuple[tuple[str, str, Endpoint], ...]] = (
     ("GET", f"{_V1}/patient", patients.listing),
     ("GET", f"{_V1}/patient/([^/]+)", patients.get),
     ("PUT", f"{_V1}/patient/([^/]+)", patients.update),
-    ("GET", f"{_V1}/facility", patients.facilities),
-    ("POST", f"{_V1}/facility", patients.create_facility),
-    ("GET", f"{_V1}/facility/([^/]+)", patients.facility),
+    ("GET", f"{_V1}/facility", facilities.listing),
+    ("POST", f"{_V1}/facility", facilities.create),
+    ("GET", f"{_V1}/facility/([^/]+)", facilities.get),
+    ("PUT", f"{_V1}/facility/([^/]+)", facilities.update),
     ("POST", f"{_V1}/document/upload", documents.upload),
     ("GET", f"{_V1}/document/download-url", documents.download_url),
     ("GET", f"{_V1}/document", documents.listing),
@@ -47,18 +51,21 @@ _TABLE: Final[tuple[tuple[str, str, Endpoint], ...]] = (
     ("GET", f"{_V1}/patient/([^/]+)/consolidated/query/([^/]+)", consolidated.one),
     ("GET", f"{_V1}/patient/([^/]+)/consolidated/count", consolidated.count),
     ("PUT", f"{_V1}/patient/([^/]+)/consolidated", consolidated.contribute),
+    ("POST", f"{_V1}/network-query", queries.start),
+    ("GET", f"{_V1}/network-query/([^/]+)", queries.get),
     ("GET", "/settings", settings.get),
     ("POST", "/settings", settings.put),
     ("GET", "/settings/webhook", settings.webhook_status),
     ("POST", "/settings/webhook/retry", settings.retry_all),
     ("GET", "/settings/webhook/request", settings.requests),
     ("POST", "/settings/webhook/request/([^/]+)/retry", settings.retry_one),
-    ("PUT", "/_uploads/([^/]+)", documents.receive),
-    ("GET", "/_files/([^/]+)", documents.download),
+    ("PUT", "/_uploads/([^/]+)", storage.receive),
+    ("GET", "/_files/([^/]+)", storage.download),
     ("POST", "/_simulator/messages/inbound", control.inbound),
     ("POST", "/_simulator/messages/([^/]+)/complete", control.complete),
     ("POST", "/_simulator/messages/([^/]+)/fail", control.fail),
     ("GET", "/_simulator/messages", control.messages),
+    ("POST", "/_simulator/webhooks", control.webhook),
     ("POST", "/_simulator/faults", control.order_fault),
     ("DELETE", "/_simulator/faults", control.clear_faults),
 )
@@ -68,17 +75,20 @@ _WITHOUT_KEY: Final = ("/_uploads/", "/_files/", "/_simulator/")
 
 def respond(server: Server, request: Request, now: datetime) -> Response:
     """Answers a request; the API key is checked before anything else, as the gateway does."""
-    if (
-        not request.path.startswith(_WITHOUT_KEY)
-        and request.headers.get("x-api-key") not in server.rules.api_keys
-    ):
+    keyed = not request.path.startswith(_WITHOUT_KEY)
+    if keyed and request.headers.get("x-api-key") not in server.rules.api_keys:
         return FORBIDDEN
+    try:
+        endpoint, names = _endpoint(request)
+        return endpoint(server, request, now, *names)
+    except Refusal as refusal:
+        return refusal.response()
+
+
+def _endpoint(request: Request) -> tuple[Endpoint, tuple[str, ...]]:
     path = request.path.rstrip("/")
     for method, pattern, endpoint in _ROUTES:
-        found: Any = pattern.fullmatch(path)
+        found = pattern.fullmatch(path)
         if found and method == request.method:
-            try:
-                return endpoint(server, request, now, *found.groups())
-            except Refusal as refusal:
-                return refusal.response()
-    return as_json({"message": "Cannot " + request.method}, status=404)
+            return endpoint, found.groups()
+    raise Refusal(404, f"Cannot {request.method} {path}")

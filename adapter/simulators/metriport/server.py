@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import random
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from adapter.simulators.metriport import links
 from adapter.simulators.metriport.answers import Refusal
 from adapter.simulators.metriport.directory import FACILITIES, SANDBOX_PATIENTS
 from adapter.simulators.metriport.faults import Fault
+from adapter.simulators.metriport.ids import Ids
 from adapter.simulators.metriport.limits import Limits
-from adapter.simulators.metriport.records import Document, Message
+from adapter.simulators.metriport.records import Document, File, Message
 from adapter.simulators.metriport.webhooks import Webhooks
 
 UPLOAD_LIFE: Final = timedelta(minutes=10)
@@ -29,6 +27,7 @@ class Rules:
     api_keys: frozenset[str]
     public_url: str
     dialect: str
+    failed_as: str
     auto_complete_seconds: float | None
 
 
@@ -37,13 +36,16 @@ class Server:
     """Everything that endpoints read and change."""
 
     rules: Rules
-    numbers: random.Random
+    ids: Ids
     limits: Limits
     webhooks: Webhooks
     messages: dict[str, Message] = field(default_factory=dict)
     documents: dict[str, Document] = field(default_factory=dict)
-    files: dict[str, bytes] = field(default_factory=dict)
+    files: dict[str, File] = field(default_factory=dict)
     queries: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    network_queries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    contributed: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    opted_out: dict[str, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     patients: dict[str, dict[str, Any]] = field(
         default_factory=lambda: {patient.id: patient.record() for patient in SANDBOX_PATIENTS}
@@ -52,10 +54,6 @@ class Server:
         default_factory=lambda: {str(one["id"]): dict(one) for one in FACILITIES}
     )
     agenda: list[tuple[datetime, Callable[[datetime], None]]] = field(default_factory=list)
-
-    def new_id(self) -> str:
-        """A UUID of version 7's shape, from the seed."""
-        return str(uuid.UUID(int=self.numbers.getrandbits(128), version=4))
 
     def at(self, moment: datetime, action: Callable[[datetime], None]) -> None:
         """Has something done at that time."""
@@ -70,6 +68,15 @@ class Server:
             raise Refusal(404, f"Could not find patient {patient_id}")
         return self.patients[patient_id]
 
+    def about(self, patient_id: str) -> dict[str, Any]:
+        """How an event names a patient: its id, and the account's own one if there is one."""
+        external = self.patients.get(patient_id, {}).get("externalId")
+        return {"patientId": patient_id, **({"externalId": external} if external else {})}
+
+    def etag(self) -> str:
+        """A new version of a record."""
+        return self.ids.secret(64)
+
     def fault(self, kind: str) -> Fault | None:
         """Takes one order of an inner kind."""
         found = next((one for one in self.faults if one.times > 0 and one.fault.startswith(kind)), None)
@@ -79,22 +86,11 @@ class Server:
 
     def link(self, path: str, now: datetime, *, life: timedelta = LINK_LIFE) -> str:
         """A presigned link that ends with `life`."""
-        ends = (now - timedelta(seconds=1) if self.fault("url-expired") else now + life).timestamp()
-        return f"{self.rules.public_url}{path}?expires={ends:.3f}&signature={_signature(path, f'{ends:.3f}')}"
+        ends = now - timedelta(seconds=1) if self.fault("url-expired") else now + life
+        return links.signed(self.rules.public_url, path, ends)
 
-    def share(self, data: bytes, now: datetime, *, life: timedelta = LINK_LIFE) -> str:
+    def share(self, file: File, now: datetime, *, life: timedelta = LINK_LIFE) -> str:
         """A presigned link to some bytes."""
-        name = self.new_id()
-        self.files[name] = data
+        name = self.ids.new(now)
+        self.files[name] = file
         return self.link(f"/_files/{name}", now, life=life)
-
-
-def _signature(path: str, ends: str) -> str:
-    return hmac.new(b"presigned", f"{path}{ends}".encode(), hashlib.sha256).hexdigest()
-
-
-def is_valid(path: str, query: dict[str, str], now: datetime) -> bool:
-    """Whether a presigned link is ours and has not ended."""
-    ends = query.get("expires", "")
-    fits = hmac.compare_digest(_signature(path, ends), query.get("signature", ""))
-    return fits and float(ends) > now.timestamp()

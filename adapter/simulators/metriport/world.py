@@ -9,10 +9,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from adapter.simulators.http import Call, Request, Response
-from adapter.simulators.metriport import control, inbound, messages
+from adapter.simulators.metriport import control, events, inbound, messages
 from adapter.simulators.metriport.answers import as_json, instant
-from adapter.simulators.metriport.directory import DEFAULT_API_KEY
+from adapter.simulators.metriport.dialects import DIALECTS, FAILED_AS
+from adapter.simulators.metriport.directory import DEFAULT_API_KEY, FACILITIES
 from adapter.simulators.metriport.faults import Fault, strike
+from adapter.simulators.metriport.ids import Ids
 from adapter.simulators.metriport.limits import Limits
 from adapter.simulators.metriport.records import Document, Message
 from adapter.simulators.metriport.routes import respond
@@ -32,7 +34,11 @@ class Logged:
 
 
 class World:
-    """The account. `api_key` may name several keys, separated by commas; `auto_complete_seconds=None` ends nothing."""
+    """The account. `api_key` may name several keys, separated by commas: all of them count.
+
+    `dialect` is `sdk`, `docs` or `docs-bare`; `failed_as` is what the documented shape calls a failed message;
+    `auto_complete_seconds=None` ends nothing by itself; the same `seed` and times give the same ids.
+    """
 
     def __init__(
         self,
@@ -40,14 +46,18 @@ class World:
         api_key: str = DEFAULT_API_KEY,
         public_url: str = "http://127.0.0.1:8082",
         dialect: str = "sdk",
+        failed_as: str = "stopped",
         limits: bool = True,
         auto_complete_seconds: float | None = 2.0,
         seed: int = 0,
     ) -> None:
+        if dialect not in DIALECTS or failed_as not in FAILED_AS:
+            raise ValueError(f"there is no dialect {dialect!r} with {failed_as!r}")
         self._rules = Rules(
-            api_keys=frozenset(api_key.split(",")),
+            api_keys=_keys(api_key),
             public_url=public_url.rstrip("/"),
             dialect=dialect,
+            failed_as=failed_as,
             auto_complete_seconds=auto_complete_seconds,
         )
         self._limited = limits
@@ -56,15 +66,14 @@ class World:
 
     def reset(self) -> None:
         """Everything as at the start."""
-        numbers = random.Random(self._seed)  # noqa: S311  # ids that a test can repeat
+        ids = Ids(random.Random(self._seed))  # noqa: S311  # ids that a test can repeat
         self.requests: list[Logged] = []
         self._server = Server(
             rules=self._rules,
-            numbers=numbers,
+            ids=ids,
             limits=Limits(enforced=self._limited),
-            webhooks=Webhooks(numbers=numbers),
+            webhooks=Webhooks(ids=ids, take_fault=self._webhook_fault),
         )
-        self._server.webhooks.take_fault = self._webhook_fault
 
     def _webhook_fault(self, kind: str) -> str | None:
         fault = self._server.fault(kind)
@@ -77,7 +86,7 @@ class World:
         self._advance(now)
         asked = replace(request, path="/" + request.path.lstrip("/"))
         response = self._control(asked) or self._answer(asked, now)
-        if not asked.path.startswith("/_simulator"):
+        if not asked.path.startswith("/_simulator/"):
             self.requests.append(
                 Logged(
                     at=now, method=asked.method, path=asked.path, query=asked.query, status=response.status
@@ -153,6 +162,10 @@ class World:
         """Somebody sends a message in; the fields are those of the control API."""
         return inbound.receive(self._server, stated, now)
 
+    def announce(self, kind: str, now: datetime, **stated: Any) -> None:
+        """Calls the webhook with an event of that type: about `patientId` with example content, or with `body`."""
+        events.announce(self._server, {"type": kind, **stated}, now)
+
     def add_fault(self, method: str, path: str, fault: str, times: int = 1) -> None:
         """Orders a fault."""
         self._server.faults.append(Fault(method=method, path=path, fault=fault, times=times))
@@ -163,7 +176,17 @@ class World:
 
     def add_patients(self, patients: Iterable[Mapping[str, Any]]) -> None:
         """Makes patients known, each with its `id`."""
-        self._server.patients.update({str(one["id"]): dict(one) for one in patients})
+        usual = {"facilityIds": [FACILITIES[0]["id"]], "eTag": "1"}
+        self._server.patients.update({str(one["id"]): {**usual, **one} for one in patients})
+
+    def set_keys(self, *api_keys: str) -> None:
+        """From now on these API keys count."""
+        self._rules = replace(self._rules, api_keys=_keys(",".join(api_keys)))
+        self._server.rules = self._rules
+
+    def opt_out(self, patient_id: str, detail: str) -> None:
+        """From now on nothing may be sent for the patient; `detail` is what the account is told."""
+        self._server.opted_out[patient_id] = detail
 
     def set_webhook(self, url: str | None, now: datetime) -> str:
         """Configures the webhook; gives its key."""
@@ -173,3 +196,7 @@ class World:
 
 def _do(server: Server, request: Request, now: datetime) -> None:
     respond(server, request, now)
+
+
+def _keys(stated: str) -> frozenset[str]:
+    return frozenset(key.strip() for key in stated.split(",") if key.strip())
