@@ -26,16 +26,36 @@ def task(
     code: TaskCode,
     now: datetime,
 ) -> dict[str, Any]:
-    """The Task that asks a person about one held Communication."""
+    """The Task that asks a person about one Communication; `focus` and reason say which and why."""
+    return {
+        **_asked(
+            communication, name=task_id(communication, round=round, code=reason.code), code=code, now=now
+        ),
+        "reasonCode": {"coding": [{"system": REASON_SYSTEM, "code": reason.code}]},
+        "description": reason.sentence,
+    }
+
+
+def withdrawn_task(communication: str, *, round: int, now: datetime) -> dict[str, Any]:
+    """The Task for an author who took a Communication back after it had gone."""
+    code = TaskCode.SENT_BUT_WITHDRAWN
+    return {
+        **_asked(
+            communication, name=task_id(communication, round=round, code=code.value), code=code, now=now
+        ),
+        "description": "The Communication was taken back after it had been sent. "
+        "It cannot be called back; tell the recipient if that matters.",
+    }
+
+
+def _asked(communication: str, *, name: str, code: TaskCode, now: datetime) -> dict[str, Any]:
     return {
         "resourceType": "Task",
-        "id": task_id(communication, round=round, code=reason.code),
+        "id": name,
         "status": "requested",
         "intent": "order",
         "code": {"coding": [{"system": TASK_SYSTEM, "code": code.value}]},
         "businessStatus": {"coding": [{"system": TASK_STATE_SYSTEM, "code": "open"}]},
         "focus": {"reference": f"Communication/{communication}"},
         "authoredOn": instant_text(now),
-        "reasonCode": {"coding": [{"system": REASON_SYSTEM, "code": reason.code}]},
-        "description": reason.sentence,
     }

@@ -18,6 +18,13 @@ OVERWRITTEN: Final = (
     "An older copy was saved over this Communication while it was under way; the adapter put its fields back."
 )
 
+_EDITED: Final = "what was changed after that was not"
+
+
+def edited_after(version: str | None) -> str:
+    """What is said when the author went on editing after the claim."""
+    return f"Version {version} was sent; {_EDITED}."
+
 
 def instant_text(moment: datetime) -> str:
     """A FHIR instant in UTC, to the millisecond."""
@@ -129,7 +136,8 @@ def _status_reason(communication: Mapping[str, Any], transmission: Transmission)
 
 def _is_ours(concept: Mapping[str, Any]) -> bool:
     coded = [coding.get("system") == REASON_SYSTEM for coding in codings(concept)]
-    return any(coded) or (not coded and OVERWRITTEN in str(concept.get("text")))
+    said = str(concept.get("text"))
+    return any(coded) or (not coded and any(sentence in said for sentence in (OVERWRITTEN, _EDITED)))
 
 
 def needs_write(communication: Resource, transmission: Transmission) -> bool:

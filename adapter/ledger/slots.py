@@ -79,3 +79,11 @@ class Slots:
         mine = sa.update(lane).where(lane.c.account == self._account, lane.c.holder == holder)
         async with self._database.writing() as connection:
             await connection.execute(mine.values(holder=None, until=None))
+
+    @whole
+    async def free_lane(self) -> None:
+        """Ends whatever lease there is: for a ledger that is known to be nobody else's."""
+        async with self._database.writing() as connection:
+            await connection.execute(
+                sa.update(lane).where(lane.c.account == self._account).values(holder=None, until=None)
+            )

@@ -68,4 +68,7 @@ async def open_ledger(url: str, *, now: datetime, account: str = ACCOUNT) -> Asy
             store = Store(engine, account=account, before_intent=file.check)
         stack.push_async_callback(store.settle)
         await store.migrate()
+        if path is not None:
+            # The lock on the file proves that whoever held the lane is gone: nobody has to wait for its lease.
+            await store.free_lane()
         yield store

@@ -183,6 +183,48 @@ def test_an_authors_decision_after_the_send_stays_and_gets_the_identifier(status
     assert ended["status"] == status
     assert ended["identifier"][0]["value"] == clinic.metriport.messages[0].id
     assert marks_on(ended)[0].end is End.COMPLETED
+    tasks = clinic.fhir.resources("Task")
+    assert [task["code"]["coding"][0]["code"] for task in tasks] == ["sent-but-withdrawn"]
+
+
+def test_an_edit_between_claim_and_send_is_said_not_to_have_gone() -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            await clinic.start()
+            clinic.metriport.add_fault("POST", "/medical/v1/message", "429")
+            clinic.write(communication())
+            await clinic.passes(5.0)
+            clinic.write({**clinic.communication("referral"), "note": [{"text": "later"}]})
+            await clinic.passes(60)
+            return clinic
+
+    clinic = run(scenario())
+
+    versions = [one for one in clinic.fhir.history("Communication", "referral") if one]
+    assert len(clinic.metriport.messages) == 1
+    assert any("Version 1 was sent" in str(version.get("statusReason")) for version in versions)
+    assert clinic.communication("referral")["status"] == "completed"
+    assert "statusReason" not in clinic.communication("referral")
+
+
+def test_a_withdrawal_while_the_claim_waits_is_not_sent() -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            await clinic.start()
+            clinic.metriport.add_fault("POST", "/medical/v1/message", "429")
+            clinic.write(communication())
+            await clinic.passes(5.0)
+            clinic.write({**clinic.communication("referral"), "status": "entered-in-error"})
+            await clinic.passes(60)
+            return clinic
+
+    clinic = run(scenario())
+
+    assert clinic.metriport.messages == []
+    assert clinic.communication("referral")["status"] == "entered-in-error"
+    assert marks_on(clinic.communication("referral"))[0].end is End.WITHDRAWN
 
 
 def test_a_communication_deleted_after_the_send_is_not_made_again() -> None:

@@ -22,6 +22,7 @@ from adapter.metriport.client import MetriportClient
 from adapter.metriport.content import WebContent
 from adapter.pipelines.outbound.context import Context, Policy
 from adapter.simulators import fhir, metriport
+from adapter.simulators.fhir import World as FhirWorld
 from adapter.simulators.http import Call, Neighbour, Request
 from adapter.wiring import Adapter, policy_of, wanted_subscription
 from adapter.worker import Rhythm, Worker
@@ -202,13 +203,13 @@ class Site:
         for task in self._abandoned:
             task.cancel()
 
-    def slow(self, *, track: float = 600.0) -> Rhythm:
+    def slow(self) -> Rhythm:
         """Loops that come round rarely, for tests in which weeks pass."""
-        return Rhythm(sweep=60.0 if track < 600 else 3600.0, patrol=7200.0, track=track, lease=1800.0)
+        return Rhythm(sweep=7200.0, patrol=7200.0, track=3600.0, lease=21600.0)
 
-    def lax_fhir(self) -> fhir.World:
+    def lax_fhir(self) -> FhirWorld:
         """A FHIR server that lets references to nothing through."""
-        return fhir.World(base_url=FHIR_URL, strict=False)
+        return FhirWorld(base_url=FHIR_URL, strict=False)
 
     async def lose_ledger(self) -> None:
         """Deletes the ledger; only while no adapter runs."""

@@ -102,7 +102,9 @@ async def _read(context: Context, reference: LocalReference) -> Resource | None:
 async def _expand(
     context: Context, document: Resource, subject: Subject, *, where: str
 ) -> AsyncIterator[Attached | Reason]:
-    problem = _check_owner(context, document, subject, where=where) or check_document(document, where=where)
+    problem = await _check_owner(context, document, subject, where=where) or check_document(
+        document, where=where
+    )
     if problem:
         yield problem
         return
@@ -128,14 +130,23 @@ def _described(document: Resource) -> dict[str, Any]:
     facts = {
         "title": text(document.get("description")),
         "creation": document.get("date") or document.get("issued"),
+        "_document": document.get("id"),
         "_type": named,
         "_codings": coded,
     }
     return {name: fact for name, fact in facts.items() if fact}
 
 
-def _check_owner(context: Context, document: Resource, subject: Subject, *, where: str) -> Reason | None:
-    if subject.is_owner(owner_of(document), base_url=context.fhir.base_url):
+async def _check_owner(
+    context: Context, document: Resource, subject: Subject, *, where: str, within: str | None = None
+) -> Reason | None:
+    owner = owner_of(document)
+    by_way = local_reference(owner.get("reference"), base_url=context.fhir.base_url)
+    if by_way is not None and by_way.type == "DocumentReference":
+        # A Binary may be guarded by its document (R4, Binary.securityContext); then the document's subject counts.
+        # That of the document at hand (`within`) has been checked.
+        owner = {} if within == by_way.id else owner_of(await _read(context, by_way) or {})
+    if subject.is_owner(owner, base_url=context.fhir.base_url):
         return None
     return reason("refused-attachment-other-patient", where=where)
 
@@ -165,7 +176,8 @@ async def _attachment(
     binary = await _read(context, local)
     if binary is None:
         return unreadable(where, f"{local} does not exist")
-    return _check_owner(context, binary, subject, where=where) or await _binary(
+    within = text(attachment.get("_document"))
+    return await _check_owner(context, binary, subject, where=where, within=within) or await _binary(
         context, binary, attachment, where=where
     )
 

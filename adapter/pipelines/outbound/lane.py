@@ -53,10 +53,11 @@ class Lane:
     async def load(self) -> None:
         """Reads the account's latest slots, so that the pace holds over restarts and replicas."""
         wall, boot = self.context.clock.now(), self.context.clock.boot()
+        # A time ahead of the wall clock, which has then stepped back, counts as this moment, once and for all.
         self._slots = [
             Slot(
-                started=boot - (wall - stored.started_at).total_seconds(),
-                ended=boot - (wall - stored.ended_at).total_seconds() if stored.ended_at else None,
+                started=min(boot, boot - (wall - stored.started_at).total_seconds()),
+                ended=min(boot, boot - (wall - stored.ended_at).total_seconds()) if stored.ended_at else None,
             )
             for stored in await self.context.ledger.latest(self.context.policy.pace.sends_per_minute)
         ]

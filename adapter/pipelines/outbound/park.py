@@ -5,11 +5,10 @@ from __future__ import annotations
 import structlog
 
 from adapter.domain.mark import Token
-from adapter.domain.reasons import Reason, task_for
+from adapter.domain.reasons import Reason
 from adapter.domain.resource import Resource, version_of
-from adapter.domain.tasks import task
 from adapter.domain.transmission import State, Transmission
-from adapter.errors import Conflict, Rejected
+from adapter.pipelines.outbound.ask import ask
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.look import Wish
 from adapter.pipelines.outbound.writeback import write_back
@@ -52,21 +51,3 @@ async def tell(context: Context, row: Transmission, *, communication: Resource |
     )
     await ask(context, row)
     await write_back(context, row, communication=communication)
-
-
-async def ask(context: Context, row: Transmission) -> None:
-    """The Task for the row's reason, created once and never overwritten.
-
-    A server that refuses the Task keeps nothing else from being written: the reason is on the Communication too.
-    """
-    code = task_for(row.reason.code) if row.reason else None
-    if row.reason is None or code is None:
-        return
-    question = task(row.communication, round=row.round, reason=row.reason, code=code, now=context.clock.now())
-    try:
-        if await context.fhir.read("Task", question["id"]) is None:
-            await context.fhir.put(question)
-    except (Rejected, Conflict):
-        await context.ledger.note(
-            row.communication, round=row.round, what="task-refused", now=context.clock.now()
-        )

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from adapter.domain.attachment import MOST_ATTACHMENTS, Content
-from adapter.domain.canonical import DIRECTION_SYSTEM
+from adapter.domain.marker import is_inbound
 from adapter.domain.message import MOST_BODY_UNITS, MOST_SUBJECT_UNITS, Send
 from adapter.domain.reasons import Reason, reason
-from adapter.domain.resource import Resource, has_code
+from adapter.domain.resource import Resource
 from adapter.domain.text import normalise, utf16_length
 from adapter.domain.writeback import instant_text
 from adapter.errors import MappingError, Rejected
@@ -63,7 +63,7 @@ async def plan(context: Context, communication: Resource) -> Plan | Reason:
 
 
 def _unfit(communication: Resource) -> Reason | None:
-    if has_code(communication.get("category"), DIRECTION_SYSTEM, "inbound"):
+    if is_inbound(communication):
         return reason("refused-inbound")
     if communication.get("modifierExtension") or communication.get("implicitRules"):
         return reason("refused-modifier-extension", where="The Communication")

@@ -10,8 +10,8 @@ import structlog
 from adapter.domain.message import Message, MessageState
 from adapter.domain.reasons import reason
 from adapter.domain.transmission import ENDED, State, Transmission
+from adapter.pipelines.outbound.ask import ask
 from adapter.pipelines.outbound.context import Context
-from adapter.pipelines.outbound.park import ask
 from adapter.pipelines.outbound.unknown import unknown
 from adapter.pipelines.outbound.writeback import write_back
 from adapter.ports.ledger import FinalStatus

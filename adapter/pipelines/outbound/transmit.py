@@ -14,7 +14,7 @@ from adapter.domain.outcome import Answer, LaneStopped, Refused, Sent, TooLate, 
 from adapter.domain.reasons import Reason, reason
 from adapter.domain.resource import Resource, version_of
 from adapter.domain.transmission import State, Transmission
-from adapter.domain.writeback import authors_own, overtaken
+from adapter.domain.writeback import authors_own, edited_after, overtaken
 from adapter.errors import Temporary
 from adapter.pipelines.outbound.claim import Claimed
 from adapter.pipelines.outbound.context import Context
@@ -62,12 +62,8 @@ async def still_wanted(context: Context, claimed: Claimed) -> Claimed | None:
         claimed,
         communication=present,
         at=context.clock.boot(),
-        row=replace(claimed.row, note=_edited(claimed.row)) if changed else claimed.row,
+        row=replace(claimed.row, note=edited_after(claimed.row.version)) if changed else claimed.row,
     )
-
-
-def _edited(row: Transmission) -> str:
-    return f"Version {row.version} was sent; what was changed after that was not."
 
 
 async def _withdraw(context: Context, row: Transmission, present: Resource | None) -> None:

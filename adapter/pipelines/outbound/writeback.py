@@ -11,8 +11,9 @@ import structlog
 
 from adapter.domain.resource import Resource, version_of
 from adapter.domain.transmission import Transmission
-from adapter.domain.writeback import needs_write, overtaken, written
+from adapter.domain.writeback import authors_own, needs_write, overtaken, written
 from adapter.errors import Conflict, Rejected, Temporary
+from adapter.pipelines.outbound.ask import say_withdrawn_late
 from adapter.pipelines.outbound.context import Context
 
 _log = structlog.get_logger(__name__)
@@ -52,10 +53,12 @@ async def _write(context: Context, row: Transmission, communication: Resource | 
             row = await _present(context, row)
             communication = await context.fhir.read("Communication", row.communication)
         if communication is None:
-            await _settle(context, row, event="gone", version=row.version)
+            await _settle(context, row, event="gone")
             return None
+        if row.message and authors_own(communication, row.mark):
+            await say_withdrawn_late(context, row)
         if overtaken(communication, row) or not needs_write(communication, row):
-            await _settle(context, row, event="in-line", version=version_of(communication))
+            await _settle(context, row, event="in-line")
             return communication
         try:
             fresh = await context.fhir.replace(
@@ -64,7 +67,7 @@ async def _write(context: Context, row: Transmission, communication: Resource | 
         except Conflict:
             communication = None
             continue
-        await _settle(context, row, event="written", version=version_of(fresh))
+        await _settle(context, row, event="written")
         return fresh
     raise Conflict(f"Communication/{row.communication} changed {_ATTEMPTS} times while it was written")
 
@@ -75,11 +78,9 @@ async def _present(context: Context, row: Transmission) -> Transmission:
     return next((present for present in rounds if present.id == row.id), row)
 
 
-async def _settle(context: Context, row: Transmission, *, event: str, version: str | None) -> None:
-    if row.write_at is not None or row.version != version:
-        await context.ledger.change(
-            row, row.state, now=context.clock.now(), event=event, write_at=None, version=version
-        )
+async def _settle(context: Context, row: Transmission, *, event: str) -> None:
+    if row.write_at is not None:
+        await context.ledger.change(row, row.state, now=context.clock.now(), event=event, write_at=None)
 
 
 async def _later(context: Context, row: Transmission, pause: timedelta, event: str) -> None:
