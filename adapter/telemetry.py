@@ -17,7 +17,16 @@ _LEVELS: Final = {
 }
 
 # Libraries that print whole URLs, headers or SQL parameters at their lower levels.
-_TALKATIVE: Final = ("httpx", "httpcore", "sqlalchemy", "aiosqlite", "uvicorn", "alembic", "fhirpy", "asyncio")
+_TALKATIVE: Final = (
+    "httpx",
+    "httpcore",
+    "sqlalchemy",
+    "aiosqlite",
+    "uvicorn",
+    "alembic",
+    "fhirpy",
+    "asyncio",
+)
 
 
 def configure(*, level: str, style: str) -> None:

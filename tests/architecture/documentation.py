@@ -92,10 +92,9 @@ def main() -> None:
     """Writes every section anew."""
     text = README.read_text("utf-8")
     for name, make in SECTIONS.items():
-        replacement = f"<!-- {name} -->\n{make()}\n<!-- /{name} -->"
-        text = re.sub(
-            rf"<!-- {name} -->\n.*?<!-- /{name} -->", lambda _, new=replacement: new, text, flags=re.DOTALL
-        )
+        before, _, rest = text.partition(f"<!-- {name} -->")
+        _, _, after = rest.partition(f"<!-- /{name} -->")
+        text = f"{before}<!-- {name} -->\n{make()}\n<!-- /{name} -->{after}"
     README.write_text(text, "utf-8")
 
 

@@ -26,6 +26,8 @@ def _tracked() -> list[str]:
 
 def _functions() -> Iterator[tuple[str, int]]:
     for module in MODULES:
+        if "migrations" in module.parts:
+            continue  # a migration is one list of statements
         for node in ast.walk(ast.parse(module.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield f"{module.relative_to(ROOT)}:{node.name}", (node.end_lineno or 0) - node.lineno + 1
