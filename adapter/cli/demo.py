@@ -33,7 +33,6 @@ from adapter.simulators.shell import Shell
 from adapter.telemetry import configure
 from adapter.wiring import adapter
 
-_SECONDS: Final = 90.0
 _DIRECT: Final = "referrals@harbor-heart.example"
 _HAPI: Final = Path(__file__).resolve().parents[2] / "docker" / "hapi" / "serve.py"
 
@@ -51,11 +50,11 @@ def demo(
 ) -> None:
     """Run the adapter between two neighbours on this machine, send messages, and show each on its way."""
     configure(level="error", style="console")
-    if not asyncio.run(_demo(fhir, once=once)):
+    if not asyncio.run(_demo(fhir, once=once, seconds=seconds)):
         raise typer.Exit(1)
 
 
-async def _demo(fhir: str, *, once: bool) -> bool:
+async def _demo(fhir: str, *, once: bool, seconds: float) -> bool:
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="metriport-demo-")))
         base_url = await stack.enter_async_context(_fhir_server(fhir, directory))
@@ -67,7 +66,7 @@ async def _demo(fhir: str, *, once: bool) -> bool:
         stack.push_async_callback(_end, working)
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=60.0, trust_env=False))
         scenes = await _write(http, base_url)
-        arrived = await _watch(http, base_url, scenes, working)
+        arrived = await _watch(http, base_url, scenes, working, seconds=seconds)
         if not once:
             console.print(
                 f"FHIR server {base_url}\nMetriport {metriport_url}\nadapter {settings.public_url}\nCtrl-C ends."
@@ -210,11 +209,16 @@ async def _write(http: httpx.AsyncClient, base_url: str) -> list[Scene]:
 
 
 async def _watch(
-    http: httpx.AsyncClient, base_url: str, scenes: list[Scene], working: asyncio.Task[None]
+    http: httpx.AsyncClient,
+    base_url: str,
+    scenes: list[Scene],
+    working: asyncio.Task[None],
+    *,
+    seconds: float,
 ) -> bool:
     """Shows every message until each has ended, or the time is over; whether each ended as it should."""
     loop = asyncio.get_running_loop()
-    until = loop.time() + _SECONDS
+    until = loop.time() + seconds
     with Live(console=console, refresh_per_second=8) as live:
         while True:
             found = await _read(http, base_url, scenes)
