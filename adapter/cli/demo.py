@@ -47,6 +47,7 @@ def demo(
     fhir: Annotated[
         str, typer.Option(help="`simulator`, `hapi` (in a checkout), or a base URL.")
     ] = "simulator",
+    seconds: Annotated[float, typer.Option(help="How long the messages may take, at most.")] = 90.0,
 ) -> None:
     """Run the adapter between two neighbours on this machine, send messages, and show each on its way."""
     configure(level="error", style="console")
