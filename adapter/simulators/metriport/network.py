@@ -74,9 +74,10 @@ def _fits_name(entry: dict[str, Any], body: dict[str, Any]) -> bool:
     )
 
 
-def _distance(entry: dict[str, Any], body: dict[str, Any]) -> int:
-    """How far the names are from what was asked for."""
-    return len(entry["name"]) - len(body.get("organizationName", "")) + len(entry["lastName"])
+def _distance(entry: dict[str, Any], body: dict[str, Any]) -> tuple[bool, int]:
+    """How far an entry is from the name that was asked for: its own name counts before its organization's."""
+    own = body.get("organizationName", "").casefold() in entry["name"].casefold()
+    return not own, len(entry["name"])
 
 
 def _destination(entry: dict[str, Any]) -> dict[str, Any]:
