@@ -348,6 +348,42 @@ def test_a_write_back_that_is_refused_is_tried_again_a_day_later() -> None:
     assert clinic.communication("referral")["status"] == "completed"
 
 
+@pytest.mark.parametrize("status", ["422", "503"])
+def test_a_refusal_that_cannot_be_written_yet_is_not_a_new_wish(status: str) -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication(payload=[]))
+            clinic.fhir.add_fault("PUT", "/Communication/", status, times=3)
+            await clinic.start(rhythm=clinic.slow() if status == "422" else None)
+            await clinic.passes(5 * 86400 if status == "422" else 600)
+            return clinic
+
+    clinic = run(scenario())
+
+    ended = clinic.communication("referral")
+    assert (ended["status"], _code(clinic)) == ("not-done", "refused-no-content")
+    assert [mark.round for mark in marks_on(ended)] == [1]
+
+
+def test_an_edit_after_such_a_refusal_is_a_new_wish() -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication(payload=[]))
+            clinic.fhir.add_fault("PUT", "/Communication/", "422")
+            await clinic.start()
+            await clinic.passes(30)
+            clinic.write(communication())
+            await clinic.passes(60)
+            return clinic
+
+    clinic = run(scenario())
+
+    assert clinic.communication("referral")["status"] == "completed"
+    assert len(clinic.metriport.messages) == 1
+
+
 def test_a_task_that_is_refused_keeps_nothing_else_from_being_written() -> None:
     def prepare(clinic: Site) -> None:
         clinic.write(patient(identifier=[]))

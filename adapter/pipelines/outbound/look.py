@@ -106,7 +106,7 @@ async def look(context: Context, sighting: Sighting) -> Wish | None:
     decision = decide(communication, known)
     if decision.verdict is Verdict.PUT_BACK and known is not None:
         await _put_back(context, sighting, known, communication)
-    if decision.verdict is not Verdict.OPEN:
+    if decision.verdict is not Verdict.OPEN or await _is_answered(context, communication):
         return None
     rank = sighting_of(communication, context).rank
     row = await context.ledger.open(sighting.id, round=decision.round, rank=rank, now=context.clock.now())
@@ -123,6 +123,17 @@ async def _known_mark(context: Context, communication: Resource) -> Mark | None:
         for version in await context.fhir.history("Communication", str(communication["id"])) or []:
             marks.extend(mark for mark in marks_on(version) if mark.fits(str(communication["id"])))
     return newest(marks)
+
+
+async def _is_answered(context: Context, communication: Resource) -> bool:
+    """Whether this very version was refused or held, and only the writing of that still waits."""
+    row = await context.ledger.newest(str(communication["id"]))
+    return (
+        row is not None
+        and row.state in {State.REFUSED, State.HELD}
+        and row.write_at is not None
+        and row.version == version_of(communication)
+    )
 
 
 async def _put_back(context: Context, sighting: Sighting, known: Mark, communication: Resource) -> None:
