@@ -1,0 +1,194 @@
+"""What one message costs the FHIR server: at most 3 reads and 3 writes, and one read more for an attachment."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from adapter.domain.canonical import PATIENT_ID
+from adapter.simulators import metriport
+from adapter.simulators.shell import utc_now
+from adapter.wiring import Transports, wanted_subscription
+from tests.e2e.at_work import at_work, settings_for
+from tests.e2e.ehr import Ehr, End
+from tests.neighbours.simulator import free_port, serving
+
+Json = dict[str, Any]
+
+_WRITES: Final = frozenset({"PUT", "POST", "PATCH", "DELETE"})
+# Upkeep that no message causes: the doorbell, and what is asked of the server once at the start.
+_UPKEEP: Final = ("/Subscription", "/metadata", "/Basic")
+_SWEEP: Final = frozenset({"", "/Communication"})  # searches and their next pages; a read names an id
+_TEXT: Final = base64.b64encode(b"Holter requested, see the enclosed tracing.\n").decode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cost:
+    reads: int
+    writes: int
+
+
+@dataclass(kw_only=True)
+class _Meter(httpx.AsyncBaseTransport):
+    """Passes every call of the adapter on to the FHIR server, and notes those that a message causes."""
+
+    root: str
+    network: httpx.AsyncBaseTransport = field(default_factory=httpx.AsyncHTTPTransport)
+    calls: list[str] = field(default_factory=list)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path.removeprefix(self.root)
+        if path not in _SWEEP and not path.startswith(_UPKEEP):
+            self.calls.append(f"{request.method} {path}")
+        return await self.network.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self.network.aclose()
+
+    def read_off(self) -> _Cost:
+        """What was called since the last time."""
+        methods = [call.partition(" ")[0] for call in self.calls]
+        self.calls.clear()
+        writes = sum(method in _WRITES for method in methods)
+        return _Cost(reads=len(methods) - writes, writes=writes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Clinic:
+    ehr: Ehr
+    meter: _Meter
+
+    def id(self, name: str) -> str:
+        return f"{self.ehr.channel}-{name}"
+
+    def message(self, name: str, *payload: Json) -> Json:
+        return {
+            "resourceType": "Communication",
+            "id": self.id(name),
+            "status": "preparation",
+            "medium": [self.ehr.medium()],
+            "subject": {"reference": f"Patient/{self.id('patient')}"},
+            "recipient": [{"display": "intake@direct.lakeside.example"}],
+            "topic": {"text": f"Follow-up {name}"},
+            "payload": [{"contentString": f"Please see the patient within two weeks ({name})."}, *payload],
+        }
+
+    def costs(self, *messages: Json) -> _Cost:
+        """Saves the messages together; what they cost from first sight to completed."""
+        self.meter.read_off()
+        for message in messages:
+            self.ehr.save(message)
+        known = [message["id"] for message in messages]
+        ends = self.ehr.wait_for_ends(len(known), seconds=40)
+        assert {id: ends[id] for id in known} == dict.fromkeys(known, End(status="completed"))
+        return self.meter.read_off()
+
+
+@contextmanager
+def _clinic(
+    base_url: str, folder: Path, *, doorbell: bool = False, sends_per_minute: int = 600
+) -> Iterator[_Clinic]:
+    port, own = free_port(), free_port()
+    url = f"http://127.0.0.1:{port}"
+    world = metriport.World(public_url=url, auto_complete_seconds=0.5)
+    meter = _Meter(root=httpx.URL(base_url).path)
+    with serving(world, port), Ehr(base_url, channel=f"cost-{secrets.token_hex(2)}") as ehr:
+        clinic = _Clinic(ehr=ehr, meter=meter)
+        ehr.save(
+            {
+                "resourceType": "Patient",
+                "id": clinic.id("patient"),
+                "identifier": [{"system": PATIENT_ID, "value": metriport.SANDBOX_PATIENTS[0].id}],
+            }
+        )
+        settings = settings_for(
+            base_url,
+            url,
+            ledger=folder / "ledger.sqlite3",
+            marker=ehr.marker,
+            webhook_key=world.set_webhook(f"http://127.0.0.1:{own}/webhooks/metriport", utc_now()),
+            port=own,
+            doorbell=doorbell,
+            sweep_seconds=600.0 if doorbell else 1.0,
+        )
+        with at_work(
+            settings, transports=Transports(fhir=meter), sends_per_minute=sends_per_minute
+        ) as working:
+            if doorbell:
+                ehr.wait_until_active(wanted_subscription(settings)["id"])
+            yield clinic
+            assert working.is_idle()
+        ehr.delete(f"Subscription/{wanted_subscription(settings)['id']}")
+
+
+@pytest.mark.parametrize("doorbell", [True, False], ids=["by doorbell", "by sweep"])
+def test_a_plain_message_costs_three_reads_and_three_writes(
+    hapi_defaults: str, tmp_path: Path, *, doorbell: bool
+) -> None:
+    with _clinic(hapi_defaults, tmp_path, doorbell=doorbell) as clinic:
+        for name in ("first", "second"):
+            cost = clinic.costs(clinic.message(name))
+            assert 0 < cost.reads <= 3
+            assert 0 < cost.writes <= 3
+
+
+def test_a_message_that_waits_for_its_slot_costs_no_more(hapi_defaults: str, tmp_path: Path) -> None:
+    with _clinic(hapi_defaults, tmp_path, sends_per_minute=20) as clinic:
+        messages = [clinic.message(f"queued-{number}") for number in range(4)]
+
+        cost = clinic.costs(*messages)
+
+        assert 0 < cost.reads <= 3 * len(messages)
+        assert 0 < cost.writes <= 3 * len(messages)
+
+
+def _inline(_clinic: _Clinic) -> Json:
+    return {"contentAttachment": {"contentType": "text/plain", "data": _TEXT}}
+
+
+def _binary(clinic: _Clinic) -> Json:
+    binary = {
+        "resourceType": "Binary",
+        "id": clinic.id("tracing"),
+        "contentType": "text/plain",
+        "data": _TEXT,
+    }
+    clinic.ehr.save(binary)
+    return {"contentReference": {"reference": f"Binary/{binary['id']}"}}
+
+
+def _document(clinic: _Clinic) -> Json:
+    document = {
+        "resourceType": "DocumentReference",
+        "id": clinic.id("report"),
+        "status": "current",
+        "subject": {"reference": f"Patient/{clinic.id('patient')}"},
+        "content": [{"attachment": {"contentType": "text/plain", "data": _TEXT}}],
+    }
+    clinic.ehr.save(document)
+    return {"contentReference": {"reference": f"DocumentReference/{document['id']}"}}
+
+
+@pytest.mark.parametrize(
+    ("attach", "reads"),
+    [(_inline, 3), (_binary, 4), (_document, 4)],
+    ids=["inline", "Binary", "DocumentReference with data"],
+)
+def test_an_attachment_costs_at_most_one_read_more(
+    hapi_defaults: str, tmp_path: Path, attach: Callable[[_Clinic], Json], reads: int
+) -> None:
+    with _clinic(hapi_defaults, tmp_path) as clinic:
+        message = clinic.message("enclosed", attach(clinic))
+
+        cost = clinic.costs(message)
+
+        assert 0 < cost.reads <= reads
+        assert 0 < cost.writes <= 3
