@@ -116,15 +116,13 @@ def bundle(server: Server, patient_id: str, asked: Mapping[str, str]) -> dict[st
         *(reference(one) for one in documents),
         *server.contributed.get(patient_id, []),
     ]
-    kinds = asked["resources"].split(",") if "resources" in asked else None
-    return _collection(
-        [
-            one
-            for one in found
-            if (kinds is None or one["resourceType"] in kinds)
-            and all(is_within(str(one[name]), asked) for name in _DATES if name in one)
-        ]
-    )
+    return _collection([one for one in found if _is_asked_for(one, asked)])
+
+
+def _is_asked_for(resource: Mapping[str, Any], asked: Mapping[str, str]) -> bool:
+    if "resources" in asked and resource["resourceType"] not in asked["resources"].split(","):
+        return False
+    return all(is_within(str(resource[name]), asked) for name in _DATES if name in resource)
 
 
 def _collection(resources: list[dict[str, Any]]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ _SECONDS: Final = 2.0
 
 
 def start(server: Server, request: Request, now: datetime) -> Response:
-    """`POST /medical/v1/network-query?patientId=` with `sources` and `metadata`."""
+    """`POST /medical/v1/network/query?patientId=` with `sources` and `metadata`."""
     patient = server.patient(dict(request.parameters).get("patientId"))
     body = json_object(request)
     sources = body.get("sources")
@@ -47,7 +47,7 @@ def start(server: Server, request: Request, now: datetime) -> Response:
 
 
 def get(server: Server, _request: Request, _now: datetime, request_id: str) -> Response:
-    """`GET /medical/v1/network-query/{requestId}`."""
+    """`GET /medical/v1/network/query/{requestId}`."""
     if request_id not in server.network_queries:
         raise Refusal(404, f"Could not find network query {request_id}")
     return as_json(server.network_queries[request_id])

@@ -14,9 +14,9 @@ CALLS: list[tuple[str, str, dict[str, Any], int]] = [
     ("PUT", f"patient/{JANE}?facilityId={FACILITY}", person(), 15),
     ("POST", f"patient/{JANE}/consolidated/query", {}, 120),
     ("PUT", f"patient/{JANE}/consolidated", {"resourceType": "Bundle", "type": "collection", "entry": []}, 120),
-    ("POST", f"network-query?patientId={JANE}", {"sources": ["hie"]}, 20),
-    ("POST", f"network-query?patientId={JANE}", {"sources": ["lab"]}, 20),
-    ("POST", f"network-query?patientId={JANE}", {"sources": ["pharmacy"]}, 20),
+    ("POST", f"network/query?patientId={JANE}", {"sources": ["hie"]}, 20),
+    ("POST", f"network/query?patientId={JANE}", {"sources": ["lab"]}, 20),
+    ("POST", f"network/query?patientId={JANE}", {"sources": ["pharmacy"]}, 20),
 ]  # fmt: skip
 EACH = pytest.mark.parametrize(("method", "path", "body", "most"), CALLS)
 

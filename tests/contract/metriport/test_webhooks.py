@@ -178,10 +178,10 @@ def test_a_network_query_runs_and_is_told_source_by_source() -> None:
     clinic.listens()
     body = {"sources": ["hie", "lab", "hie"], "metadata": {"reason": "visit"}}
 
-    started = clinic.ask("POST", f"network-query?patientId={JANE}", body).json
+    started = clinic.ask("POST", f"network/query?patientId={JANE}", body).json
     clinic.passes(2)
     hooks = clinic.hooks()
-    done = clinic.ask("GET", f"network-query/{started['requestId']}").json
+    done = clinic.ask("GET", f"network/query/{started['requestId']}").json
 
     at = "2026-07-01T12:00:00.000Z"
     assert started == {
@@ -214,7 +214,7 @@ def test_a_network_query_runs_and_is_told_source_by_source() -> None:
 def test_a_query_without_the_networks_tells_no_first_data() -> None:
     clinic = account()
     clinic.listens()
-    clinic.ask("POST", f"network-query?patientId={JANE}", {"sources": ["pharmacy"]})
+    clinic.ask("POST", f"network/query?patientId={JANE}", {"sources": ["pharmacy"]})
     clinic.passes(2)
 
     assert [one["meta"]["type"] for one in clinic.hooks()] == ["network-query.pharmacy"]
@@ -224,8 +224,8 @@ def test_a_query_without_the_networks_tells_no_first_data() -> None:
 def test_network_queries_that_are_refused(sources: Any) -> None:
     clinic = account()
 
-    refused(clinic.ask("POST", f"network-query?patientId={JANE}", {"sources": sources}))
-    refused(clinic.ask("GET", f"network-query/{NOBODY}"), 404)
+    refused(clinic.ask("POST", f"network/query?patientId={JANE}", {"sources": sources}))
+    refused(clinic.ask("GET", f"network/query/{NOBODY}"), 404)
 
 
 def test_failed_deliveries_are_not_repeated_but_kept_and_counted() -> None:
