@@ -8,7 +8,8 @@ import pytest
 
 from adapter.domain.canonical import COMMUNICATION_ID, INSTRUCTION_SYSTEM, TRANSMISSION_EXTENSION
 from adapter.domain.mark import End, marks_on
-from tests.integration.people import communication, stage
+from adapter.simulators.metriport import FULL_MAILBOX
+from tests.integration.people import ADDRESS, communication, stage
 from tests.virtual.loop import run
 from tests.virtual.site import Site, site
 
@@ -244,12 +245,13 @@ def test_a_communication_deleted_after_the_send_is_not_made_again() -> None:
     assert clinic.fhir.history("Communication", "referral")[-1] is None
 
 
-def test_a_copy_of_a_sent_communication_is_not_sent() -> None:
+@pytest.mark.parametrize("recipient", [ADDRESS, FULL_MAILBOX])
+def test_a_copy_with_our_mark_on_it_is_not_sent(recipient: str) -> None:
     async def scenario() -> Site:
         async with site(started=False) as clinic:
             stage(clinic)
             await clinic.start()
-            clinic.write(communication())
+            clinic.write(communication(recipient=[{"display": recipient}]))
             await clinic.passes(30)
             clinic.write({**clinic.communication("referral"), "id": "copy", "status": "preparation"})
             await clinic.passes(60)
