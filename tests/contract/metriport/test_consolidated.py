@@ -61,6 +61,7 @@ def test_an_equal_query_is_folded_into_the_one_that_runs() -> None:
 
     assert clinic.ask("POST", f"{QUERY}?conversionType=json").json == first
     assert other["requestId"] != first["requestId"]
+    assert clinic.ask("GET", f"{QUERY}/{other['requestId']}").json == other
     clinic.passes(1)
     assert clinic.ask("POST", QUERY).json["requestId"] != first["requestId"]
 
