@@ -62,6 +62,22 @@ def test_stale_copies_at_every_stage_send_nothing_twice() -> None:
 
 
 @pytest.mark.parametrize("moment", [2.7, 3.02, 4.0, 30.0])
+def test_a_server_without_history_leaves_the_ledger_to_know(moment: float) -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            stale = clinic.write(communication())
+            clinic.fhir.add_fault("GET", "/Communication/referral/_history", "501", times=1000)
+            await clinic.start()
+            await clinic.passes(moment)
+            clinic.write(stale)
+            await clinic.passes(400)
+            return clinic
+
+    _sent_once_and_completed(run(scenario()))
+
+
+@pytest.mark.parametrize("moment", [2.7, 3.02, 4.0, 30.0])
 def test_a_stale_copy_after_the_ledger_was_lost_sends_nothing_twice(moment: float) -> None:
     async def scenario() -> Site:
         async with site(started=False) as clinic:

@@ -67,6 +67,16 @@ def _endpoint(**elements: Any) -> dict[str, Any]:
     }
 
 
+def _guarded(id: str, document: str) -> dict[str, Any]:
+    return {
+        "resourceType": "Binary",
+        "id": id,
+        "contentType": "text/plain",
+        "securityContext": {"reference": f"DocumentReference/{document}"},
+        "data": DATA,
+    }
+
+
 def _practitioner(number: int) -> dict[str, Any]:
     return {
         "resourceType": "Practitioner",
@@ -124,6 +134,18 @@ BAD: dict[str, tuple[str, dict[str, Any]]] = {
         _contained(_document(subject={"identifier": {"system": "urn:x", "value": "1"}})),
     ),
     "others-binary": ("refused-attachment-other-patient", {"payload": [_attachment(url="Binary/others")]}),
+    "guarded-by-others": (
+        "refused-attachment-other-patient",
+        {"payload": [_attachment(url="Binary/guarded-by-others")]},
+    ),
+    "guarded-by-retracted": (
+        "refused-attachment-not-current",
+        {"payload": [{"contentReference": {"reference": "Binary/guarded-by-retracted"}}]},
+    ),
+    "guarded-by-nothing": (
+        "refused-attachment-unreadable",
+        {"payload": [_attachment(url="Binary/guarded-by-nothing")]},
+    ),
     "retracted": ("refused-attachment-not-current", _contained(_document(status="entered-in-error"))),
     "superseded": ("refused-attachment-not-current", _contained(_document(status="superseded"))),
     "doc-retracted": ("refused-attachment-not-current", _contained(_document(docStatus="entered-in-error"))),
@@ -229,6 +251,11 @@ def _furnish(clinic: Site) -> None:
             "data": DATA,
         },
         *(_practitioner(number) for number in range(11)),
+        _document(id="of-others", subject={"reference": "Patient/unlinked"}),
+        _document(id="taken-back", status="entered-in-error"),
+        _guarded("guarded-by-others", "of-others"),
+        _guarded("guarded-by-retracted", "taken-back"),
+        _guarded("guarded-by-nothing", "nothing"),
     ):
         clinic.write(resource)
 

@@ -143,12 +143,23 @@ async def _check_owner(
     owner = owner_of(document)
     by_way = local_reference(owner.get("reference"), base_url=context.fhir.base_url)
     if by_way is not None and by_way.type == "DocumentReference":
-        # A Binary may be guarded by its document (R4, Binary.securityContext); then the document's subject counts.
-        # That of the document at hand (`within`) has been checked.
-        owner = {} if within == by_way.id else owner_of(await _read(context, by_way) or {})
+        # A Binary may be guarded by its document (R4, Binary.securityContext): then that has to be fit to leave.
+        # The document at hand (`within`) has been checked.
+        return None if within == by_way.id else await _check_guard(context, by_way, subject, where=where)
     if subject.is_owner(owner, base_url=context.fhir.base_url):
         return None
     return reason("refused-attachment-other-patient", where=where)
+
+
+async def _check_guard(
+    context: Context, guard: LocalReference, subject: Subject, *, where: str
+) -> Reason | None:
+    document = await _read(context, guard)
+    if document is None:
+        return unreadable(where, f"{guard}, which guards it, does not exist")
+    if not subject.is_owner(owner_of(document), base_url=context.fhir.base_url):
+        return reason("refused-attachment-other-patient", where=where)
+    return check_document(document, where=where)
 
 
 async def _listed(context: Context, document: Resource, subject: Subject) -> str | None:
