@@ -41,20 +41,29 @@ def test_the_words_for_sends_and_that_nothing_was_sent() -> None:
     assert len(clinic.world.messages) == 20
 
 
-def test_the_minute_slides_and_refused_calls_count() -> None:
+def test_the_minute_slides_to_the_second() -> None:
+    clinic = account(limits=True)
+    clinic.sent()
+    clinic.passes(30)
+    for _ in range(19):
+        clinic.sent()
+
+    clinic.passes(30)
+
+    # The first send is exactly a minute old and counts no more; the others do.
+    assert [clinic.send().status for _ in range(2)] == [200, 429]
+
+
+def test_refused_calls_count_too() -> None:
     clinic = account(limits=True)
     for _ in range(20):
         clinic.sent()
-        clinic.passes(2)
+    clinic.passes(59)
+    assert [clinic.send().status for _ in range(20)] == [429] * 20
+
+    clinic.passes(1)
+
     assert clinic.send().status == 429
-    clinic.passes(20)
-
-    statuses = [clinic.send().status for _ in range(3)]
-
-    # One place became free 60 s after the first send; the refused call still holds one.
-    assert statuses == [429, 429, 429]
-    clinic.passes(60)
-    assert clinic.send().status == 200
 
 
 def test_patient_creation_and_update_share_a_limit() -> None:
