@@ -77,7 +77,7 @@ class Shell:
 
     async def _make(self, client: httpx.AsyncClient, call: Call) -> None:
         status: int | None = None
-        with suppress(httpx.HTTPError):
+        with suppress(httpx.HTTPError, httpx.InvalidURL):
             answer = await client.request(
                 call.method,
                 call.url,
