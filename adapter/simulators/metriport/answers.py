@@ -20,9 +20,12 @@ _NAMES: Final = {
     503: ("SERVICE_UNAVAILABLE", "ServiceUnavailableError"),
 }
 
-# The gateway's answer, before the API is reached.
+# The gateway's answers, before the API is reached: without a key that counts, and where there is no route.
 FORBIDDEN: Final = Response(
     status=403, headers={"content-type": "application/json"}, body=b'{"message":"Forbidden"}'
+)
+NO_ROUTE: Final = Response(
+    status=404, headers={"content-type": "application/json"}, body=b'{"message":"Not Found"}'
 )
 
 

@@ -38,7 +38,6 @@ def filters(request: Request) -> dict[str, str]:
 
 def start(server: Server, request: Request, now: datetime, patient_id: str) -> Response:
     """`POST /medical/v1/patient/{id}/consolidated/query`: a query that equals a running one is folded into it."""
-    server.limits.count("consolidated-query", now)
     server.patient(patient_id)
     echo = metadata(json_object(request))
     conversion = dict(request.parameters).get("conversionType", "json")
@@ -159,7 +158,6 @@ def count(server: Server, request: Request, _now: datetime, patient_id: str) -> 
 
 def contribute(server: Server, request: Request, now: datetime, patient_id: str) -> Response:
     """`PUT /medical/v1/patient/{id}/consolidated`: a collection of at most 1 MB and 50 resources."""
-    server.limits.count("contribute", now)
     server.patient(patient_id)
     body = json_object(request)
     if len(request.body) > _MOST_BYTES:

@@ -13,7 +13,7 @@ no-id                done, and answered without an id
 redirect             answered with 307 to another host
 list-lag:SECONDS     what is sent is on the list only so much later, until the order is cleared
 list-repeat          the list shows its first entry twice
-list-move            the list leaves out its first entry
+list-move            a page lacks its first entry, as if it had moved to a page already read; the sum stays
 list-empty           the list shows nothing
 webhook-lost         the next webhook is never called
 webhook-twice        it is called twice

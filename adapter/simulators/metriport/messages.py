@@ -21,7 +21,6 @@ _STATUSES: Final = frozenset({"processing", "completed", "failed"})
 
 def send(server: Server, request: Request, now: datetime) -> Response:
     """`POST /medical/v1/message?patientId=`."""
-    server.limits.count("send", now)
     body = send_body(json_object(request))
     patient = server.patient(dict(request.parameters).get("patientId"))
     _consented(server, patient)
@@ -120,6 +119,8 @@ def listing(server: Server, request: Request, now: datetime) -> Response:
     ]
     found = _distorted(server, sorted(found, key=lambda message: message.id, reverse=True))
     messages, meta = page(found, request, base=server.rules.public_url, key=lambda message: message.id)
+    if messages and server.fault("list-move"):
+        messages, meta = messages[1:], {**meta, "itemsOnPage": len(messages) - 1}
     rules = server.rules
     shown = [dialects.listed(one, rules.dialect, rules.failed_as) for one in messages]
     return as_json({"meta": meta, "messages": shown})
@@ -128,8 +129,6 @@ def listing(server: Server, request: Request, now: datetime) -> Response:
 def _distorted(server: Server, found: list[Message]) -> list[Message]:
     if server.fault("list-empty"):
         return []
-    if server.fault("list-move"):
-        return found[1:]
     if server.fault("list-repeat"):
         return [*found[:1], *found]
     return found

@@ -47,7 +47,6 @@ def _same(one: Any, other: Any) -> bool:
 
 def create(server: Server, request: Request, now: datetime) -> Response:
     """`POST /medical/v1/patient?facilityId=`."""
-    server.limits.count("patient", now)
     facility = _facility(server, request)
     patient = {
         "id": server.ids.new(now),
@@ -62,7 +61,6 @@ def create(server: Server, request: Request, now: datetime) -> Response:
 
 def update(server: Server, request: Request, now: datetime, patient_id: str) -> Response:
     """`PUT /medical/v1/patient/{id}?facilityId=`, with `If-Match` if given."""
-    server.limits.count("patient", now)
     _facility(server, request)
     patient = server.patient(patient_id)
     stated = demographics(json_object(request), now)

@@ -20,7 +20,7 @@ from adapter.simulators.metriport import (
     settings,
     storage,
 )
-from adapter.simulators.metriport.answers import FORBIDDEN, Refusal
+from adapter.simulators.metriport.answers import FORBIDDEN, NO_ROUTE, Refusal
 from adapter.simulators.metriport.server import Server
 
 Endpoint = Callable[..., Response]
@@ -71,24 +71,49 @@ _TABLE: Final[tuple[tuple[str, str, Endpoint], ...]] = (
 )
 _ROUTES: Final = tuple((method, re.compile(path), endpoint) for method, path, endpoint in _TABLE)
 _WITHOUT_KEY: Final = ("/_uploads/", "/_files/", "/_simulator/")
+# What the published limits count. A network query is counted per source, which only its body names.
+_LIMITED: Final[dict[Endpoint, str]] = {
+    messages.send: "send",
+    patients.create: "patient",
+    patients.update: "patient",
+    consolidated.start: "consolidated-query",
+    consolidated.contribute: "contribute",
+}
+
+Work = Callable[[datetime], Response]
 
 
-def respond(server: Server, request: Request, now: datetime) -> Response:
-    """Answers a request; the API key is checked before anything else, as the gateway does."""
+def admit(server: Server, request: Request, now: datetime) -> Response | Work:
+    """What stands before the API: the answer of a request that does not reach it, else the work that answers it.
+
+    The key is checked before anything else. Each arrival with a key that counts is one for the limits, whatever
+    becomes of it afterwards.
+    """
     keyed = not request.path.startswith(_WITHOUT_KEY)
     if keyed and request.headers.get("x-api-key") not in server.rules.api_keys:
         return FORBIDDEN
+    endpoint, names = _endpoint(request)
+    if endpoint is None:
+        return NO_ROUTE
     try:
-        endpoint, names = _endpoint(request)
-        return endpoint(server, request, now, *names)
+        if endpoint in _LIMITED:
+            server.limits.count(_LIMITED[endpoint], now)
     except Refusal as refusal:
         return refusal.response()
 
+    def work(at: datetime) -> Response:
+        try:
+            return endpoint(server, request, at, *names)
+        except Refusal as refusal:
+            return refusal.response()
 
-def _endpoint(request: Request) -> tuple[Endpoint, tuple[str, ...]]:
+    return work
+
+
+def _endpoint(request: Request) -> tuple[Endpoint | None, tuple[str, ...]]:
     path = request.path.rstrip("/")
     for method, pattern, endpoint in _ROUTES:
         found = pattern.fullmatch(path)
         if found and method == request.method:
             return endpoint, found.groups()
-    raise Refusal(404, f"Cannot {request.method} {path}")
+    return None, ()

@@ -17,7 +17,7 @@ from adapter.simulators.metriport.faults import Fault, strike
 from adapter.simulators.metriport.ids import Ids
 from adapter.simulators.metriport.limits import Limits
 from adapter.simulators.metriport.records import Document, Message
-from adapter.simulators.metriport.routes import respond
+from adapter.simulators.metriport.routes import Work, admit
 from adapter.simulators.metriport.server import Rules, Server
 from adapter.simulators.metriport.webhooks import Webhooks
 
@@ -104,14 +104,17 @@ class World:
         return None
 
     def _answer(self, request: Request, now: datetime) -> Response:
+        work = admit(self._server, request, now)
+        if isinstance(work, Response):
+            return work
         fault = next((one for one in self._server.faults if one.fits(request)), None)
         if fault is None:
-            return respond(self._server, request, now)
+            return work(now)
 
         def later(seconds: float) -> None:
-            self._server.at(now + timedelta(seconds=seconds), lambda at: _do(self._server, request, at))
+            self._server.at(now + timedelta(seconds=seconds), lambda at: _do(work, at))
 
-        return strike(fault, lambda: respond(self._server, request, now), later)
+        return strike(fault, lambda: work(now), later)
 
     def calls_due(self, now: datetime) -> Sequence[Call]:
         """The webhooks to call now."""
@@ -194,8 +197,8 @@ class World:
         return self._server.webhooks.key
 
 
-def _do(server: Server, request: Request, now: datetime) -> None:
-    respond(server, request, now)
+def _do(work: Work, now: datetime) -> None:
+    work(now)
 
 
 def _keys(stated: str) -> frozenset[str]:

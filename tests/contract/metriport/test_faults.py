@@ -10,6 +10,7 @@ import pytest
 from adapter.simulators.metriport import faults
 from tests.contract.metriport.account import (
     BASE,
+    CHRIS,
     DIALECTS,
     HOOK,
     JANE,
@@ -148,6 +149,21 @@ def test_a_list_that_is_wrong_once(fault: str, shown: list[int]) -> None:
 
     assert [one["id"] for one in first] == [ids[index] for index in shown]
     assert [one["id"] for one in second] == ids[::-1]
+
+
+def test_a_row_that_moved_away_is_still_counted() -> None:
+    clinic = account()
+    clinic.sent()
+    order(clinic, "list-move", method="GET")
+    order(clinic, "list-move", method="GET")
+    assert clinic.ask("GET", f"message?patientId={CHRIS}").json["meta"] == {
+        "itemsOnPage": 0,
+        "itemsInTotal": 0,
+    }
+
+    moved = clinic.ask("GET", "message").json
+
+    assert (moved["messages"], moved["meta"]) == ([], {"itemsOnPage": 0, "itemsInTotal": 1})
 
 
 def test_a_webhook_that_is_lost_is_kept_as_failed_and_can_be_replayed() -> None:

@@ -97,3 +97,28 @@ def test_limits_can_be_switched_off() -> None:
     clinic = account(limits=False)
 
     assert {clinic.send().status for _ in range(50)} == {200}
+
+
+@pytest.mark.parametrize("fault", ["drop", "500", "429", "redirect", "apply-late:30", "slow:1"])
+def test_a_send_that_goes_wrong_has_arrived(fault: str) -> None:
+    clinic = account(limits=True)
+    clinic.world.add_fault("POST", "/medical/v1/message", fault, times=20)
+    for _ in range(20):
+        clinic.send()
+    clinic.world.clear_faults()
+
+    refused(clinic.send(), 429)
+
+
+def test_what_is_done_late_counts_when_it_arrives_and_only_then() -> None:
+    clinic = account(limits=True)
+    clinic.world.add_fault("POST", "/medical/v1/message", "apply-late:61")
+    clinic.send()
+    clinic.passes(60)
+    for _ in range(20):
+        clinic.sent()
+
+    clinic.passes(1)
+    clinic.world.calls_due(clinic.now)
+
+    assert len(clinic.world.messages) == 21
