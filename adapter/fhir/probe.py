@@ -19,7 +19,6 @@ from adapter.fhir.client import FhirClient
 _NAMES: Final = ("probe/1", "probe/2")
 _NO_CODE: Final = "no-such-code"
 _NO_PARAMETER: Final = "no-such-parameter-of-the-adapter"
-_DELETIONS: Final = 3
 
 
 class Probe(StrEnum):
@@ -258,12 +257,8 @@ async def _clean_up(fhir: FhirClient, made: list[Resource]) -> Finding:
 
 
 async def _deleted(fhir: FhirClient, id: str) -> bool:
-    for _ in range(_DELETIONS):
-        try:
-            await fhir.delete("Basic", id)
-        except Conflict:
-            continue  # HAPI says so now and then of a first deletion, with nobody else there
-        except AdapterError:
-            return False
-        return True
-    return False
+    try:
+        await fhir.delete("Basic", id)
+    except AdapterError:
+        return False
+    return True

@@ -114,18 +114,22 @@ async def ensure(fhir: FhirClient, wanted: Resource) -> Ensured:
         Temporary: not now.
     """
     for _ in range(_ATTEMPTS):
-        found = await _own(fhir, wanted)
-        if found is None:
-            return _ensured(Outcome.CREATED, await _create(fhir, wanted))
-        differing = differences(found, wanted)
-        if not differing:
-            return _ensured(Outcome.KEPT, found)
         try:
-            written = await fhir.replace(repaired(found, wanted), version=version_of(found) or "")
+            return await _ensure(fhir, wanted)
         except Conflict:
             continue  # the server itself writes a new version when it activates one
-        return _ensured(Outcome.REPAIRED, written, differing)
-    raise Temporary("Subscription: it changes each time it is to be repaired; next time, then.")
+    raise Temporary("Subscription: it changes each time it is to be written; next time, then.")
+
+
+async def _ensure(fhir: FhirClient, wanted: Resource) -> Ensured:
+    found = await _own(fhir, wanted)
+    if found is None:
+        return _ensured(Outcome.CREATED, await _create(fhir, wanted))
+    differing = differences(found, wanted)
+    if not differing:
+        return _ensured(Outcome.KEPT, found)
+    written = await fhir.replace(repaired(found, wanted), version=version_of(found) or "")
+    return _ensured(Outcome.REPAIRED, written, differing)
 
 
 def _ensured(outcome: Outcome, resource: Resource, differing: tuple[str, ...] = ()) -> Ensured:

@@ -122,9 +122,7 @@ def test_a_redirect_is_not_followed(status: int) -> None:
 
 def test_credentials_in_the_base_are_refused_before_anything_is_sent() -> None:
     with pytest.raises(ConfigError, match=r"fhir\.base_url"):
-        Server(base_url="https://me:pw@fhir.example.org/fhir", transport=scripted().server.transport).run(
-            everything
-        )
+        Server(base_url="https://me:pw@fhir.example.org/fhir", way=scripted().server.way).run(everything)
 
 
 def test_content_is_asked_for_as_it_is() -> None:
@@ -182,7 +180,7 @@ def test_pages_without_an_end_are_not_read_for_ever() -> None:
         return page(following=f"{BASE}?p={asked}")
 
     with pytest.raises(Temporary, match="do not end"):
-        Server(base_url=BASE, transport=httpx.MockTransport(endless)).run(everything)
+        Server(base_url=BASE, way=lambda: httpx.MockTransport(endless)).run(everything)
 
     assert asked == 1000
 
@@ -268,6 +266,23 @@ def test_a_server_without_history_has_none(status: int) -> None:
 def test_a_history_that_may_not_be_read_is_refused() -> None:
     with pytest.raises(Rejected):
         scripted(httpx.Response(403)).server.run(lambda fhir: fhir.history("Task", "1"))
+
+
+def test_a_deletion_is_tried_once_more_on_a_conflict() -> None:
+    script = scripted(httpx.Response(409), httpx.Response(204))
+
+    script.server.run(lambda fhir: fhir.delete("Task", "1"))
+
+    assert [request.method for request in script.asked] == ["DELETE", "DELETE"]
+
+
+def test_what_something_refers_to_is_not_deleted() -> None:
+    script = scripted(httpx.Response(409))
+
+    with pytest.raises(Conflict):
+        script.server.run(lambda fhir: fhir.delete("Task", "1"))
+
+    assert len(script.asked) == 2
 
 
 def test_deleting_what_is_gone_is_done() -> None:
@@ -368,7 +383,9 @@ def test_a_server_that_never_ends_its_answer_is_left(monkeypatch: pytest.MonkeyP
         raise AssertionError
 
     with pytest.raises(Temporary, match="in time"):
-        Server(base_url=BASE, transport=httpx.MockTransport(silent)).run(lambda fhir: fhir.read("Task", "1"))
+        Server(base_url=BASE, way=lambda: httpx.MockTransport(silent)).run(
+            lambda fhir: fhir.read("Task", "1")
+        )
 
 
 def test_a_url_that_is_too_long_is_refused_before_it_is_sent() -> None:
