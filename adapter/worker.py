@@ -139,6 +139,8 @@ class Worker:
 
     async def _patrol(self) -> None:
         await patrol(self.context, in_flight=self.queue.in_work)
+        if self._holds_lane.is_set():
+            await recover(self.context, in_flight=self.queue.in_work)
 
     async def _deliveries(self) -> None:
         while await work_off(self.context, self.read_delivery):
@@ -155,7 +157,7 @@ class Worker:
         )
         if holds and not self._holds_lane.is_set():
             await self.lane.load()
-            await recover(self.context)
+            await recover(self.context, in_flight=self.queue.in_work)
             self._holds_lane.set()
         elif not holds:
             self._holds_lane.clear()

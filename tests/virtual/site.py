@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from adapter.config import FhirGroup, Settings
+from adapter.errors import Temporary
 from adapter.fhir.client import FhirClient
 from adapter.ledger.insights import Insights
 from adapter.ledger.store import Store
@@ -53,19 +54,36 @@ class Life:
             await asyncio.Event().wait()
 
 
+@dataclass(kw_only=True)
+class LedgerFault:
+    """The next calls of a ledger method end with the error: `before` they are done, or after."""
+
+    method: str
+    error: Exception
+    times: int = 1
+    before: bool = True
+
+
 class MortalStore:
     """The ledger as one process reaches it."""
 
-    def __init__(self, store: Store, life: Life) -> None:
+    def __init__(self, store: Store, life: Life, faults: list[LedgerFault]) -> None:
         self._store = store
         self._life = life
+        self._faults = faults
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
 
         async def call(*arguments: Any, **facts: Any) -> Any:
             await self._life.lives()
-            return await method(*arguments, **facts)
+            fault = next((one for one in self._faults if one.method == name and one.times > 0), None)
+            if fault is None:
+                return await method(*arguments, **facts)
+            fault.times -= 1
+            if not fault.before:
+                await method(*arguments, **facts)
+            raise fault.error
 
         return call
 
@@ -122,6 +140,7 @@ class Site:
     settings: Settings
     adapter: Adapter | None = None
     doorbell: bool = True
+    ledger_faults: list[LedgerFault] = field(default_factory=list)
     _ledger: Store | None = None
     _lines: list[Line] = field(default_factory=list)
     _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
@@ -131,8 +150,10 @@ class Site:
     _lives: list[Life] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def start(self, *, rhythm: Rhythm | None = None, policy: Policy | None = None) -> Adapter:
-        """Starts an adapter on the ledger that is there."""
+    async def start(
+        self, *, rhythm: Rhythm | None = None, policy: Policy | None = None, idle: bool = False
+    ) -> Adapter:
+        """Starts an adapter on the ledger that is there; an `idle` one does nothing by itself."""
         self._life = Life()
         self._lives.append(self._life)
         if self._ledger is None:
@@ -141,7 +162,7 @@ class Site:
         to_fhir, to_metriport, to_web = (
             self._line(self.fhir), self._line(self.metriport), self._line(self.metriport)
         )  # fmt: skip
-        ledger: Any = MortalStore(self._ledger, self._life)
+        ledger: Any = MortalStore(self._ledger, self._life, self.ledger_faults)
         http = httpx.AsyncClient(transport=to_fhir)
         client = MetriportClient(
             base_url=METRIPORT_URL, api_key=API_KEY, now=self.clock.now, over=to_metriport
@@ -171,8 +192,9 @@ class Site:
             worker=worker,
         )
         self._http = [http, client]
-        self._tasks = [asyncio.create_task(worker.run())]
-        if self.doorbell:
+        if not idle:
+            self._tasks = [asyncio.create_task(worker.run())]
+        if self.doorbell and not idle:
             self._tasks.append(asyncio.create_task(self.adapter.keep_doorbell()))
         return self.adapter
 
@@ -211,12 +233,25 @@ class Site:
         """A FHIR server that lets references to nothing through."""
         return FhirWorld(base_url=FHIR_URL, strict=False)
 
+    async def ended(self) -> BaseException | None:
+        """What the adapter ended with by itself; `None` while it runs."""
+        ended = next((task for task in self._tasks if task.done()), None)
+        if ended is None:
+            return None
+        self._tasks.remove(ended)
+        return ended.exception()
+
     async def lose_ledger(self) -> None:
         """Deletes the ledger; only while no adapter runs."""
         assert self.adapter is None
         if self._ledger is not None:
             await self._ledger._database._writer.dispose()
         self._ledger = None
+
+    def ledger_fails(self, method: str, *, times: int = 1, before: bool = True) -> None:
+        """The ledger's database does not answer the next calls of the method."""
+        error = Temporary("the ledger's database does not answer")
+        self.ledger_faults.append(LedgerFault(method=method, error=error, times=times, before=before))
 
     def cut(self, *, fhir_server: bool = False, metriport_server: bool = False) -> None:
         """Takes a neighbour off the network, or puts it back."""

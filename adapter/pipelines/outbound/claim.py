@@ -13,6 +13,7 @@ from adapter.domain.transmission import State, Transmission
 from adapter.domain.writeback import written
 from adapter.errors import Conflict, Temporary
 from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.insist import change
 from adapter.pipelines.outbound.look import Wish
 
 _log = structlog.get_logger(__name__)
@@ -49,10 +50,10 @@ async def claim(context: Context, wish: Wish, send: Send) -> Claimed | None:
     fresh = await _write(context, wish, planned)
     if fresh is None:
         return None
-    row = await context.ledger.change(
+    row = await change(
+        context,
         wish.row,
         State.CLAIMED,
-        now=now,
         event="claimed",
         token=token,
         patient=send.patient,

@@ -14,11 +14,10 @@ from adapter.domain.transmission import State
 from adapter.errors import AdapterError, ConfigError, Rejected, Temporary
 from adapter.pipelines.outbound.claim import Claimed, claim
 from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.insist import insist, present_row
 from adapter.pipelines.outbound.look import Wish
 from adapter.pipelines.outbound.transmit import (
     Sending,
-    insist,
-    present_row,
     settled_elsewhere,
     still_wanted,
     transmit,
@@ -112,7 +111,7 @@ class Lane:
     async def _doubt(self, prepared: Prepared, why: str) -> None:
         row = await insist(self.context, present_row, self.context, prepared.wish.row)
         if row.state in {State.CLAIMED, State.INTENT, State.WAITING}:
-            await insist(self.context, unknown, self.context, row, f"interrupted: {why}")
+            await unknown(self.context, row, f"interrupted: {why}")
 
     async def _go(self, claimed: Claimed) -> Claimed | None:
         """One go at a slot; the claim to go on with, `None` when it needs the lane no more."""

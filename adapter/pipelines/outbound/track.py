@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import timedelta
 from typing import Final
 
@@ -53,11 +54,14 @@ async def poll(context: Context, row: Transmission) -> None:
     await _wait_on(context, row)
 
 
-async def recover(context: Context) -> int:
-    """Claims of an earlier process life with neither message nor end: their outcome is unknown (protocol §2)."""
+async def recover(context: Context, *, in_flight: Container[str] = ()) -> int:
+    """Claims with neither message nor end that nobody is working on: their outcome is unknown (protocol §2).
+
+    Only for who holds the lane. `in_flight` are the Communications in work in this process. Gives how many there were.
+    """
     found = 0
     for row in await context.ledger.in_states(frozenset({State.CLAIMED, State.INTENT, State.WAITING})):
-        if not row.token.startswith(f"{context.life}."):
+        if not (row.token.startswith(f"{context.life}.") and row.communication in in_flight):
             await unknown(context, row, "the adapter stopped while it was being sent")
             found += 1
     return found

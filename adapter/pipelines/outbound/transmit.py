@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 
 import structlog
 
@@ -18,12 +17,10 @@ from adapter.domain.writeback import authors_own, edited_after, overtaken
 from adapter.errors import Temporary
 from adapter.pipelines.outbound.claim import Claimed
 from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.insist import change, insist, present_row
 from adapter.pipelines.outbound.park import state_for, tell
 from adapter.pipelines.outbound.unknown import unknown
 from adapter.pipelines.outbound.writeback import write_back
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -106,24 +103,9 @@ async def transmit(context: Context, claimed: Claimed) -> Sending:
     return await _record(context, replace(claimed, row=replace(row, note=claimed.row.note)), answer)
 
 
-async def insist(
-    context: Context, operation: Callable[P, Awaitable[T]], *arguments: P.args, **facts: P.kwargs
-) -> T:
-    """Repeats a ledger operation until the ledger can be reached: what was learned must not be forgotten."""
-    pause = 0.5
-    while True:
-        try:
-            return await operation(*arguments, **facts)
-        except Temporary:
-            await context.clock.sleep(pause)
-            pause = min(pause * 2, 15.0)
-
-
 async def _back_to_slot(context: Context, claimed: Claimed, row: Transmission) -> Sending:
     if row.state is State.INTENT:
-        late = await insist(
-            context, context.ledger.change, row, State.CLAIMED, now=context.clock.now(), event="too-late"
-        )
+        late = await change(context, row, State.CLAIMED, event="too-late")
         return Sending(claimed=replace(claimed, row=late or row), again=late is not None)
     return Sending(claimed=replace(claimed, row=row), again=row.state is claimed.row.state)
 
@@ -145,7 +127,7 @@ async def _record(context: Context, claimed: Claimed, answer: Answer) -> Sending
         case TooLate():
             return await _back_to_slot(context, claimed, row)
         case Unknown(why=why):
-            await insist(context, unknown, context, row, why, communication=claimed.communication)
+            await unknown(context, row, why, communication=claimed.communication)
     return Sending(claimed=claimed)
 
 
@@ -153,12 +135,10 @@ async def _record_sent(
     context: Context, row: Transmission, message_id: str, *, sent_at: datetime | None
 ) -> Transmission | None:
     now = context.clock.now()
-    recorded = await insist(
+    recorded = await change(
         context,
-        context.ledger.change,
         row,
         State.SENT,
-        now=now,
         event="sent",
         message=message_id,
         sent_at=sent_at or now,
@@ -177,12 +157,10 @@ async def _record_sent(
 async def _refused(context: Context, claimed: Claimed, why: Reason) -> None:
     now = context.clock.now()
     state = state_for(why)
-    row = await insist(
+    row = await change(
         context,
-        context.ledger.change,
         claimed.row,
         state,
-        now=now,
         event=state.value,
         reason=why,
         ended_at=now,
@@ -194,12 +172,10 @@ async def _refused(context: Context, claimed: Claimed, why: Reason) -> None:
 
 async def _waiting(context: Context, claimed: Claimed, why: str, *, pause: float) -> Sending:
     now = context.clock.now()
-    row = await insist(
+    row = await change(
         context,
-        context.ledger.change,
         claimed.row,
         State.WAITING,
-        now=now,
         event="waiting",
         reason=reason("waiting-for-metriport", why=why),
         note=claimed.row.note,
@@ -214,9 +190,3 @@ async def _waiting(context: Context, claimed: Claimed, why: str, *, pause: float
         again=True,
         pause_seconds=pause,
     )
-
-
-async def present_row(context: Context, row: Transmission) -> Transmission:
-    """The row as the ledger has it now."""
-    rounds = await context.ledger.all_of(row.communication)
-    return next((present for present in rounds if present.id == row.id), row)

@@ -10,6 +10,7 @@ from adapter.domain.reasons import reason
 from adapter.domain.resource import Resource
 from adapter.domain.transmission import State, Transmission
 from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.insist import change
 from adapter.pipelines.outbound.writeback import write_back
 
 # The send deadline, the longest answer, and a margin; then Metriport's list may still lag.
@@ -30,10 +31,10 @@ async def unknown(
     """
     now = context.clock.now()
     plan = mark or row.mark
-    doubtful = await context.ledger.change(
+    doubtful = await change(
+        context,
         row,
         State.UNKNOWN,
-        now=now,
         event="unknown",
         token=plan.token,
         attempt=plan.attempt,

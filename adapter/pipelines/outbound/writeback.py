@@ -15,6 +15,7 @@ from adapter.domain.writeback import authors_own, needs_write, overtaken, writte
 from adapter.errors import Conflict, Rejected, Temporary
 from adapter.pipelines.outbound.ask import say_withdrawn_late
 from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.insist import present_row
 
 _log = structlog.get_logger(__name__)
 
@@ -50,7 +51,7 @@ async def write_back(
 async def _write(context: Context, row: Transmission, communication: Resource | None) -> Resource | None:
     for _ in range(_ATTEMPTS):
         if communication is None:
-            row = await _present(context, row)
+            row = await present_row(context, row)
             communication = await context.fhir.read("Communication", row.communication)
         if communication is None:
             await _settle(context, row, event="gone")
@@ -72,12 +73,6 @@ async def _write(context: Context, row: Transmission, communication: Resource | 
     raise Conflict(f"Communication/{row.communication} changed {_ATTEMPTS} times while it was written")
 
 
-async def _present(context: Context, row: Transmission) -> Transmission:
-    """The row as the ledger has it now; as given, when a lost ledger does not know it any more."""
-    rounds = await context.ledger.all_of(row.communication)
-    return next((present for present in rounds if present.id == row.id), row)
-
-
 async def _settle(context: Context, row: Transmission, *, event: str) -> None:
     if row.write_at is not None:
         await context.ledger.change(row, row.state, now=context.clock.now(), event=event, write_at=None)
@@ -85,5 +80,5 @@ async def _settle(context: Context, row: Transmission, *, event: str) -> None:
 
 async def _later(context: Context, row: Transmission, pause: timedelta, event: str) -> None:
     now = context.clock.now()
-    present = await _present(context, row)
+    present = await present_row(context, row)
     await context.ledger.change(present, present.state, now=now, event=event, write_at=now + pause)
