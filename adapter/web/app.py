@@ -5,13 +5,13 @@ One JSON error shape: `{"error": {"code", "message"}}`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -113,6 +113,11 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
             return await endpoint(request)
         except AdapterError as error:
             return _refusal(error)
+        except ClientDisconnect:
+            return _answer(400, "gone", "The caller went away before its request was whole.")
+        except Exception as error:  # noqa: BLE001  # its text may be patient content, and servers log what they catch
+            _log.error("request.failed", request=endpoint.__name__, error=type(error).__name__)
+            return _answer(500, "internal", "The request could not be worked on; the log names the error.")
 
     return answer
 
@@ -124,15 +129,22 @@ def _refusal(error: AdapterError) -> Response:
     if isinstance(error, TooLarge):
         status = error.status
     _log.info("request.refused", code=code, status=status)
-    return JSONResponse({"error": {"code": code, "message": str(error)}}, status_code=status)
+    return _answer(status, code, str(error))
+
+
+def _answer(
+    status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    return JSONResponse(
+        {"error": {"code": code, "message": message}}, status_code=status, headers=dict(headers or {})
+    )
 
 
 async def _no_route(_request: Request, error: Exception) -> Response:
-    status = getattr(error, "status_code", 404)
-    return JSONResponse(
-        {"error": {"code": "no-route", "message": "There is nothing at this address with this method."}},
-        status_code=status,
-    )
+    # A 405 says which methods there are (RFC 9110, 15.5.6).
+    status, headers = getattr(error, "status_code", 404), getattr(error, "headers", None)
+    message = "There is nothing at this address with this method."
+    return _answer(status, "no-route", message, headers=headers)
 
 
 async def _body(request: Request) -> bytes:
