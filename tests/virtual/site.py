@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -98,6 +100,7 @@ class Line(httpx.AsyncBaseTransport):
     latency: Latency
     arrivals: list[tuple[datetime, str, str]] = field(default_factory=list)
     life: Life
+    apart: list[bool] = field(default_factory=list)
     down: bool = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -120,8 +123,12 @@ class Line(httpx.AsyncBaseTransport):
         await self._pass(response.delay_seconds + self.latency())
         if response.drop:
             raise httpx.ReadError("the connection was dropped", request=request)
+        content = response.body
+        if self.apart and "/Binary/" in request.url.path and content.startswith(b"{"):
+            binary = json.loads(content)
+            content = json.dumps({name: value for name, value in binary.items() if name != "data"}).encode()
         return httpx.Response(
-            response.status, headers=dict(response.headers), content=response.body, request=request
+            response.status, headers=dict(response.headers), content=content, request=request
         )
 
     async def _pass(self, seconds: float) -> None:
@@ -146,12 +153,18 @@ class Site:
     _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
     _abandoned: list[Any] = field(default_factory=list)
     _http: list[Any] = field(default_factory=list)
+    _apart: list[bool] = field(default_factory=list)
     _life: Life = field(default_factory=Life)
     _lives: list[Life] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start(
-        self, *, rhythm: Rhythm | None = None, policy: Policy | None = None, idle: bool = False
+        self,
+        *,
+        rhythm: Rhythm | None = None,
+        policy: Policy | None = None,
+        mappings: Path | None = None,
+        idle: bool = False,
     ) -> Adapter:
         """Starts an adapter on the ledger that is there; an `idle` one does nothing by itself."""
         self._life = Life()
@@ -174,7 +187,7 @@ class Site:
             messages=client,
             documents=client,
             web=WebContent(now=self.clock.now, over=to_web),
-            mappings=Mappings(directory=None),
+            mappings=Mappings(directory=mappings),
             ledger=ledger,
             clock=self.clock,
             policy=policy or policy_of(self.settings),
@@ -248,6 +261,10 @@ class Site:
             await self._ledger._database._writer.dispose()
         self._ledger = None
 
+    def keep_apart(self) -> None:
+        """Lets the FHIR server keep the content of Binaries out of their JSON, as some do with large ones."""
+        self._apart.append(True)
+
     def ledger_fails(self, method: str, *, times: int = 1, before: bool = True) -> None:
         """The ledger's database does not answer the next calls of the method."""
         error = Temporary("the ledger's database does not answer")
@@ -289,7 +306,12 @@ class Site:
 
     def _line(self, world: Neighbour) -> Line:
         line = Line(
-            world=world, clock=self.clock, changed=self._changed, latency=self.latency, life=self._life
+            world=world,
+            clock=self.clock,
+            changed=self._changed,
+            latency=self.latency,
+            life=self._life,
+            apart=self._apart,
         )
         self._lines.append(line)
         return line
