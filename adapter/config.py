@@ -6,16 +6,21 @@ The descriptions here are the documentation: `config example` and the README are
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -25,11 +30,22 @@ from adapter.errors import ConfigError
 
 PREFIX: Final = "ADAPTER_"
 
+_FILE: Final = "_FILE"
+_PLACE: Final = re.compile(r"\(at .*\)$")
+_toml_file: Final[ContextVar[Path | None]] = ContextVar("toml_file", default=None)
+
 _MARKER: Final = f"medium={CHANNEL_SYSTEM}|metriport"
 
 
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _blank_is_unset(cls, value: Any, info: ValidationInfo) -> Any:
+        # `config example` shows what is unset as "", and so does a variable of the environment left blank.
+        optional = cls.model_fields[str(info.field_name)].default is None
+        return None if optional and value == "" else value
 
 
 class FhirGroup(_Group):
@@ -183,12 +199,12 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over secret files, these over the TOML file."""
-        del dotenv_settings, file_secret_settings
+        del env_settings, dotenv_settings, file_secret_settings
         return (
             init_settings,
-            env_settings,
+            _Environment(settings_cls),
             InitSettingsSource(settings_cls, _secret_files()),
-            TomlConfigSettingsSource(settings_cls, toml_file=os.environ.get(f"{PREFIX}CONFIG")),
+            TomlConfigSettingsSource(settings_cls, toml_file=_toml_file.get()),
         )
 
     @property
@@ -197,13 +213,31 @@ class Settings(BaseSettings):
         return (self.web.public_url or f"http://{self.web.host}:{self.web.port}").rstrip("/")
 
 
+class _Environment(EnvSettingsSource):
+    """The environment, where several values may also be written with blanks between them, as in a secret's file."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        named = super()._load_env_vars()
+        return {name: value for name, value in named.items() if not name.upper().endswith(_FILE)}
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """JSON, or for a tuple the words of the text."""
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            if not str(field.annotation).startswith("tuple"):
+                raise
+            return str(value).split()
+
+
 def _secret_files() -> dict[str, dict[str, Any]]:
     """`ADAPTER_GROUP__NAME_FILE=path` gives the setting the file's content, the line end taken off."""
     found: dict[str, dict[str, Any]] = {}
     for name, path in os.environ.items():
-        if not (name.startswith(PREFIX) and name.endswith("_FILE") and "__" in name):
+        stated = name.upper()
+        if not (stated.startswith(PREFIX) and stated.endswith(_FILE) and "__" in stated):
             continue
-        group, setting = name[len(PREFIX) : -len("_FILE")].lower().split("__", 1)
+        group, setting = stated[len(PREFIX) : -len(_FILE)].lower().split("__", 1)
         try:
             content = Path(path).read_text("utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
@@ -214,34 +248,49 @@ def _secret_files() -> dict[str, dict[str, Any]]:
 
 
 def load(config: Path | None = None) -> Settings:
-    """The settings in force.
+    """The settings in force; without `config` those of the file that ADAPTER_CONFIG names.
 
     Raises:
         ConfigError: names every setting that is wrong, and what is wrong with it, without its value.
     """
-    if config is not None:
-        if not config.is_file():
-            raise ConfigError(f"The configuration file {config} does not exist.")
-        os.environ[f"{PREFIX}CONFIG"] = str(config)
+    named = os.environ.get(f"{PREFIX}CONFIG")
+    file = config or (Path(named) if named else None)
+    if file is not None and not file.is_file():
+        raise ConfigError(f"The configuration file {file} does not exist.")
+    unknown = sorted(_unknown_names())
+    if unknown:
+        raise ConfigError(
+            f"Unknown settings in the environment: {', '.join(unknown)}. They are named {PREFIX}<GROUP>__<NAME>."
+        )
+    token = _toml_file.set(file)
     try:
-        settings = Settings()
+        return Settings()
     except ValidationError as error:
         lines = [
             f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)
         ]
         raise ConfigError("Settings are wrong: " + "; ".join(lines)) from None
-    except ValueError as error:
-        raise ConfigError(f"The settings cannot be read: {type(error).__name__}.") from None
-    unknown = sorted(_unknown_names())
-    if unknown:
-        raise ConfigError(f"Unknown settings in the environment: {', '.join(unknown)}.")
-    return settings
+    except SettingsError as error:
+        raise ConfigError(f"The environment cannot be read: {error}.") from None
+    except (OSError, ValueError) as error:
+        # What the file says is not repeated: it may be a key.
+        place = _PLACE.search(str(error)) if isinstance(error, ValueError) else None
+        where = f" {place[0]}" if place else ""
+        raise ConfigError(
+            f"The configuration file {file} cannot be read: {type(error).__name__}{where}."
+        ) from None
+    finally:
+        _toml_file.reset(token)
 
 
 def _unknown_names() -> Iterator[str]:
+    """Names that look like settings and are none; one underscore instead of two is the usual slip."""
     known = {f"{PREFIX}{group}__{name}".upper() for group, name, _ in fields()}
+    groups = tuple(f"{PREFIX}{group}_".upper() for group in Settings.model_fields)
     for name in os.environ:
-        if name.startswith(PREFIX) and "__" in name and name.removesuffix("_FILE") not in known:
+        stated = name.upper()
+        meant = stated.startswith(groups) or (stated.startswith(PREFIX) and "__" in stated)
+        if meant and stated.removesuffix(_FILE) not in known:
             yield name
 
 

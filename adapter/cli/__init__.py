@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from rich.console import Console
+from rich.markup import escape
 
 from adapter.cli import configuration, demo, doctor, messages, preview, run, simulate, subscribe
 from adapter.cli.root import EXIT_CODES, app
@@ -21,6 +22,6 @@ def main() -> None:
         app()
     except AdapterError as error:
         Console(stderr=True).print(
-            f"[bold red]{type(error).__name__}[/]: {error}", soft_wrap=True, highlight=False
+            f"[bold red]{type(error).__name__}[/]: {escape(str(error))}", soft_wrap=True, highlight=False
         )
         sys.exit(next(code for kind, code, _ in EXIT_CODES if isinstance(error, kind)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from typing import Any, Final
 
 import typer
 from pydantic import SecretStr
@@ -11,6 +12,9 @@ from pydantic_core import PydanticUndefined
 
 from adapter.cli.root import ConfigOption, JsonOption, app, print_json
 from adapter.config import PREFIX, Settings, fields, load
+
+# That of ledger.url: between user and host, or as a parameter.
+_PASSWORD: Final = re.compile(r"(://[^:/?#\s]*:)\S*(?=@)|(?<=[?&])(password=)[^&\s]*")
 
 _config = typer.Typer(help="The settings.", no_args_is_help=True)
 app.add_typer(_config, name="config")
@@ -53,7 +57,9 @@ def _plain(value: Any) -> Any:
         return "(set)" if value.get_secret_value() else ""
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    if isinstance(value, str):
+        return _PASSWORD.sub(lambda found: f"{found[1] or found[2]}***", value)
+    return value if isinstance(value, int | float | bool | None) else str(value)
 
 
 def _toml(value: Any) -> str:

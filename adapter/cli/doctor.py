@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from adapter.cli.root import ConfigOption, JsonOption, app, console, print_json
@@ -50,7 +51,7 @@ def _print(found: list[Finding]) -> None:
     colours = {"ok": "green", "warning": "yellow", "failed": "red"}
     table = Table("", "part", "what was found", show_lines=False)
     for one in found:
-        table.add_row(f"[{colours[one.level]}]{one.level}[/]", one.part, one.sentence)
+        table.add_row(f"[{colours[one.level]}]{one.level}[/]", one.part, escape(one.sentence))
     console.print(table)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from adapter.cli.root import ConfigOption, JsonOption, app, console, print_json
@@ -38,7 +39,7 @@ def list_messages(
             str(row.round),
             row.state.value,
             PRIORITIES[row.rank.priority],
-            row.destination or "",
+            escape(row.destination or ""),
             row.reason.code if row.reason else "",
             row.opened_at.isoformat(timespec="seconds"),
         )
@@ -74,14 +75,17 @@ def show(
     for row in story.rounds:
         console.print(
             f"[bold]Communication/{row.communication}[/] round {row.round}: [bold]{row.state.value}[/]",
-            f"to {row.destination}" if row.destination else "",
-            f"as {row.message}" if row.message else "",
+            escape(f"to {row.destination}") if row.destination else "",
+            escape(f"as {row.message}") if row.message else "",
+            soft_wrap=True,
         )
         if row.reason:
-            console.print(f"  {row.reason.code}: {row.reason.sentence}", soft_wrap=True)
+            console.print(escape(f"  {row.reason.code}: {row.reason.sentence}"), soft_wrap=True)
     for event in story.events:
         console.print(
-            f"  {event.at.isoformat(timespec='milliseconds')}  round {event.round}  {event.what}  {event.note or ''}"
+            f"  {event.at.isoformat(timespec='milliseconds')}  round {event.round}  {event.what}"
+            f"  {escape(event.note or '')}",
+            soft_wrap=True,
         )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
 import uvicorn
 
+from adapter.cli.listening import listen
 from adapter.cli.root import ConfigOption, app
 from adapter.config import Settings, load
 from adapter.errors import ConfigError, Temporary
@@ -31,8 +33,9 @@ def run(config: ConfigOption = None) -> None:
 
 
 async def _run(settings: Settings) -> None:
-    async with adapter(settings) as running:
-        await serve(running)
+    with listen(settings.web.host, settings.web.port, settings="web.host, web.port") as bound:
+        async with adapter(settings) as running:
+            await serve(running, bound)
 
 
 async def work(running: Adapter) -> None:
@@ -49,13 +52,14 @@ async def work(running: Adapter) -> None:
             _log.warning("fhir.unreachable", detail=str(trouble), next_try_seconds=_PROBE_SECONDS)
             await running.context.clock.sleep(_PROBE_SECONDS)
     if not probed.ok(Probe.IF_MATCH):
-        sentence = next(one.sentence for one in probed.findings if one.probe is Probe.IF_MATCH)
-        raise ConfigError(f"fhir.base_url: {sentence}")
+        # Where nothing could be created to try it on, the first finding says why.
+        tried = [one.sentence for one in probed.findings if one.probe is Probe.IF_MATCH]
+        raise ConfigError(f"fhir.base_url: {(tried or [probed.findings[0].sentence])[0]}")
     await asyncio.gather(running.worker.run(), running.keep_doorbell())
 
 
-async def serve(running: Adapter) -> None:
-    """Serves and works until SIGTERM or SIGINT; what is claimed is carried to its end first.
+async def serve(running: Adapter, bound: socket.socket) -> None:
+    """Serves on the socket and works until SIGTERM or SIGINT; what is claimed is carried to its end first.
 
     Raises:
         ConfigError: as `work`.
@@ -65,7 +69,7 @@ async def serve(running: Adapter) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     server = _Server(running)
-    serving, working = asyncio.create_task(server.serve()), asyncio.create_task(work(running))
+    serving, working = asyncio.create_task(server.serve(sockets=[bound])), asyncio.create_task(work(running))
     stopping = asyncio.create_task(stop.wait())
     _log.info("adapter.started", life=running.context.life, public_url=running.settings.public_url)
     await asyncio.wait([stopping, serving, working], return_when=asyncio.FIRST_COMPLETED)
@@ -84,12 +88,9 @@ class _Server(uvicorn.Server):
     """uvicorn without its own signal handlers: one signal ends the work first, then the serving."""
 
     def __init__(self, running: Adapter) -> None:
-        web = running.settings.web
         super().__init__(
             uvicorn.Config(
                 running.app,
-                host=web.host,
-                port=web.port,
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
+from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 import uvicorn
 
+from adapter.cli.listening import listen, port_of
 from adapter.cli.root import app
 from adapter.simulators import fhir, metriport
+from adapter.simulators.http import Neighbour
 from adapter.simulators.shell import Shell
 
 _simulate = typer.Typer(help="Pretend neighbours for trying things out.", no_args_is_help=True)
@@ -25,9 +30,16 @@ class Dialect(StrEnum):
     DOCS = "docs"
 
 
-def _serve(shell: Shell, port: int) -> None:
-    typer.echo(f"listening on http://127.0.0.1:{port}")
-    uvicorn.run(shell, host="127.0.0.1", port=port, log_level="error", access_log=False)
+def _serve(bound: socket.socket, world: Callable[[str], Neighbour]) -> None:
+    url = f"http://127.0.0.1:{port_of(bound)}"
+    typer.echo(f"listening on {url}")
+    server = uvicorn.Server(uvicorn.Config(Shell(world(url)), log_level="error", access_log=False, ws="none"))
+    with suppress(KeyboardInterrupt), bound:
+        server.run(sockets=[bound])
+
+
+def _listen(port: int) -> socket.socket:
+    return listen("127.0.0.1", port, settings="--port")
 
 
 @_simulate.command("metriport")
@@ -41,14 +53,26 @@ def simulate_metriport(
     auto_complete: Annotated[str, typer.Option(help="Seconds until a message completes, or `off`.")] = "2",
 ) -> None:
     """A pretend Metriport, with a control API under /_simulator."""
-    world = metriport.World(
-        api_key=api_key,
-        public_url=f"http://127.0.0.1:{port}",
-        dialect=dialect.value,
-        limits=limits,
-        auto_complete_seconds=None if auto_complete == "off" else float(auto_complete),
+    _serve(
+        _listen(port),
+        lambda url: metriport.World(
+            api_key=api_key,
+            public_url=url,
+            dialect=dialect.value,
+            limits=limits,
+            auto_complete_seconds=None if auto_complete == "off" else _seconds(auto_complete),
+        ),
     )
-    _serve(Shell(world), port)
+
+
+def _seconds(stated: str) -> float:
+    try:
+        seconds = float(stated)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise typer.BadParameter("--auto-complete is a number of seconds, or `off`.")
+    return seconds
 
 
 @_simulate.command("fhir")
@@ -57,4 +81,4 @@ def simulate_fhir(
     conflict: Annotated[int, typer.Option(help="Status of a version conflict.")] = 409,
 ) -> None:
     """A pretend FHIR R4 server, as far as the adapter needs one."""
-    _serve(Shell(fhir.World(base_url=f"http://127.0.0.1:{port}/fhir", conflict=conflict)), port)
+    _serve(_listen(port), lambda url: fhir.World(base_url=f"{url}/fhir", conflict=conflict))
