@@ -136,6 +136,11 @@ class Line(httpx.AsyncBaseTransport):
         await self.life.lives()
 
 
+class _DeadInsights:
+    async def summary(self, *, now: datetime) -> None:
+        raise Temporary(f"the ledger's database does not answer at {now}")
+
+
 @dataclass(kw_only=True)
 class Site:
     """Everything in one thread. Use `site()`; then `start()` an adapter, write Communications, let time pass."""
@@ -264,6 +269,10 @@ class Site:
     def keep_apart(self) -> None:
         """Lets the FHIR server keep the content of Binaries out of their JSON, as some do with large ones."""
         self._apart.append(True)
+
+    def dead_insights(self) -> Any:
+        """Insights into a database that does not answer."""
+        return _DeadInsights()
 
     def ledger_fails(self, method: str, *, times: int = 1, before: bool = True) -> None:
         """The ledger's database does not answer the next calls of the method."""
