@@ -206,15 +206,15 @@ def test_a_file_that_is_no_text_is_said(tmp_path: Path) -> None:
     file = tmp_path / "adapter.toml"
     file.write_bytes(b'[metriport]\napi_key = "\xff"')
 
-    with pytest.raises(ConfigError, match="adapter.toml cannot be read: UnicodeDecodeError"):
+    with pytest.raises(ConfigError, match=r"adapter\.toml cannot be read: UnicodeDecodeError"):
         load(file)
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="nowhere.toml does not exist"):
+    with pytest.raises(ConfigError, match=r"nowhere\.toml does not exist"):
         load(tmp_path / "nowhere.toml")
     _environment(monkeypatch, CONFIG=str(tmp_path / "nowhere.toml"))
-    with pytest.raises(ConfigError, match="nowhere.toml does not exist"):
+    with pytest.raises(ConfigError, match=r"nowhere\.toml does not exist"):
         load()
 
 
