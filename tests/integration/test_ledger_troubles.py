@@ -320,6 +320,7 @@ def test_the_patrol_leaves_alone_what_is_not_ours() -> None:
 
     assert (in_flight, rebuilt) == (0, 1)
     assert "statusReason" not in clinic.communication("copied")
+    assert clinic.communication("lost")["statusReason"]["coding"][0]["code"] == "outcome-unknown"
 
 
 def test_the_patrol_writes_what_a_communication_lacks() -> None:

@@ -156,4 +156,7 @@ async def _put_back(context: Context, sighting: Sighting, known: Mark, communica
 
 async def _rebuild(context: Context, sighting: Sighting, mark: Mark) -> Transmission | None:
     _log.info("transmission.rebuilt", communication=sighting.id, round=mark.round)
-    return await context.ledger.restore(sighting.id, mark, rank=sighting.rank, now=context.clock.now())
+    row = await context.ledger.restore(sighting.id, mark, rank=sighting.rank, now=context.clock.now())
+    if row is not None and row.state is State.UNKNOWN:
+        return await unknown(context, row, "the claim was found without its outcome")
+    return row
