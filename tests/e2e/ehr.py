@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
@@ -116,7 +116,7 @@ class Ehr:
             assert answer.is_success, answer.text
             page = answer.json()
             yield from (entry["resource"] for entry in page.get("entry", []))
-            url = next((link["url"] for link in page["link"] if link["relation"] == "next"), None)
+            url = next((link["url"] for link in page.get("link", []) if link["relation"] == "next"), None)
             parameters = None
 
     def ends(self) -> dict[str, End]:
@@ -131,6 +131,13 @@ class Ehr:
             if self._how_many("preparation,in-progress") == 0 and self._how_many(None) >= count:
                 break
         return self.ends()
+
+    def wait_until(self, done: Callable[[dict[str, End]], bool], *, seconds: float) -> dict[str, End]:
+        """How its messages stand once that is so, or when the time is over."""
+        until = time.monotonic() + seconds
+        while not done(ends := self.ends()) and time.monotonic() < until:
+            time.sleep(0.5)
+        return ends
 
     def _how_many(self, statuses: str | None) -> int:
         parameters = {"medium": f"{CHANNEL_SYSTEM}|{self.channel}", "_summary": "count"}
