@@ -85,7 +85,9 @@ def overhearing(*, style: str, libraries: int | None = None) -> Iterator[Overhea
             telemetry.configure(level="debug", style=style)
             if libraries is not None:
                 for name in telemetry._TALKATIVE:
-                    logging.getLogger(name).setLevel(libraries)
+                    # At its lowest level SQLAlchemy prints rows, whatever it is told about parameters.
+                    lowest = logging.INFO if name == "sqlalchemy" else libraries
+                    logging.getLogger(name).setLevel(max(lowest, libraries))
             yield heard
     finally:
         root.handlers[:] = before[0]
