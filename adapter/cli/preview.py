@@ -74,7 +74,11 @@ async def _preview(settings: Settings, source: str) -> dict[str, Any]:
 
 
 def _call(context: Context, planned: Plan) -> dict[str, Any]:
-    ids = [f"(id of upload {number})" for number, _ in enumerate(planned.contents, start=1)]
+    # Ids are given by the upload; until then such a one stands for the n-th.
+    ids = [
+        f"00000000-0000-4000-8000-{number:012d}" if isinstance(one, Content) else one.document_id
+        for number, one in enumerate(planned.contents, start=1)
+    ]
     send = render(context, planned, ids)
     return {
         "method": "POST",

@@ -1,0 +1,337 @@
+"""The command line against neighbours on loopback sockets: what it says, and with which exit code it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner, Result
+
+from adapter.cli import app, main
+from adapter.cli.root import EXIT_CODES
+from adapter.errors import AdapterError
+from adapter.simulators import fhir, metriport
+from adapter.simulators.http import Request
+from adapter.simulators.shell import utc_now
+from tests.integration.people import communication, patient
+from tests.neighbours.simulator import free_port, serving
+
+
+@pytest.fixture
+def clinic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clinic]:
+    """Both neighbours, and an environment that leads to them."""
+    fhir_port, metriport_port = free_port(), free_port()
+    here = Clinic(fhir_port, metriport_port)
+    for name, value in here.environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    with serving(here.fhir, fhir_port), serving(here.metriport, metriport_port):
+        here.fhir.put(patient(), utc_now())
+        yield here
+
+
+class Clinic:
+    """The neighbours' worlds and where they are."""
+
+    def __init__(self, fhir_port: int, metriport_port: int) -> None:
+        self.base_url = f"http://127.0.0.1:{fhir_port}/fhir"
+        self.metriport_url = f"http://127.0.0.1:{metriport_port}"
+        self.fhir = fhir.World(base_url=self.base_url)
+        self.metriport = metriport.World(public_url=self.metriport_url)
+        self.port = free_port()
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """The adapter's settings."""
+        return {
+            "ADAPTER_FHIR__BASE_URL": self.base_url,
+            "ADAPTER_METRIPORT__BASE_URL": self.metriport_url,
+            "ADAPTER_METRIPORT__API_KEY": metriport.DEFAULT_API_KEY,
+            "ADAPTER_METRIPORT__WEBHOOK_KEYS": '["key"]',
+            "ADAPTER_LEDGER__URL": f"sqlite+aiosqlite:///{folder / 'ledger.sqlite3'}",
+            "ADAPTER_WATCH__DOORBELL": "rest-hook",
+            "ADAPTER_WATCH__DOORBELL_SECRET": "secret",
+            "ADAPTER_WATCH__SWEEP_SECONDS": "0.5",
+            "ADAPTER_WEB__PORT": str(self.port),
+        }
+
+
+def _run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def _levels(result: Result) -> dict[str, str]:
+    return {one["part"]: one["level"] for one in json.loads(result.stdout)}
+
+
+def test_doctor_says_that_all_is_well(clinic: Clinic) -> None:
+    assert _run("subscribe").stdout.startswith("created")
+    result = _run("doctor", "--json")
+
+    assert result.exit_code == 0, result.stdout
+    assert {level for part, level in _levels(result).items() if part != "ledger"} == {"ok"}
+
+
+def test_doctor_shows_a_table_to_people(clinic: Clinic) -> None:
+    result = _run("doctor")
+
+    assert result.exit_code == 0
+    assert "warning" in result.stdout  # no Subscription yet, no ledger yet
+    assert "subscribe" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "part"),
+    [
+        ("ADAPTER_METRIPORT__API_KEY", "wrong", "Metriport"),
+        ("ADAPTER_METRIPORT__API_KEY", "", "settings"),
+        ("ADAPTER_FHIR__BASE_URL", "http://127.0.0.1:9/fhir", "FHIR server"),
+        ("ADAPTER_WATCH__DOORBELL_SECRET", "", "doorbell"),
+        ("ADAPTER_LEDGER__URL", "postgresql+psycopg://nobody@127.0.0.1:9/none", "ledger"),
+    ],
+)
+def test_doctor_finds_what_is_wrong(
+    clinic: Clinic, setting: str, value: str, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(setting, value)
+    result = _run("doctor", "--json")
+
+    assert result.exit_code == 1
+    assert _levels(result)[part] == "failed"
+
+
+def test_doctor_finds_a_broken_mapping(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site" / "outbound").mkdir(parents=True)
+    (tmp_path / "site" / "outbound" / "text.json.j2").write_text("{{ nothing }}")
+    monkeypatch.setenv("ADAPTER_MAPPINGS__DIRECTORY", str(tmp_path / "site"))
+
+    assert _levels(_run("doctor", "--json"))["mappings"] == "failed"
+
+
+def test_doctor_finds_a_mappings_folder_that_is_not_there(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADAPTER_MAPPINGS__DIRECTORY", str(tmp_path / "nowhere"))
+
+    assert _levels(_run("doctor", "--json"))["mappings"] == "failed"
+
+
+def test_doctor_finds_a_changed_subscription(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    _run("subscribe")
+    monkeypatch.setenv("ADAPTER_WATCH__DOORBELL_PAYLOAD", "false")
+
+    assert _levels(_run("doctor", "--json"))["doorbell"] == "warning"
+    assert _run("subscribe").stdout.startswith("repaired")
+    assert _run("subscribe").stdout.startswith("kept")
+
+
+def test_doctor_says_how_it_works_without_doorbell_and_webhook(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADAPTER_WATCH__DOORBELL", "off")
+    monkeypatch.setenv("ADAPTER_METRIPORT__WEBHOOK_KEYS", "[]")
+    levels = _levels(_run("doctor", "--json"))
+
+    assert (levels["doorbell"], levels["webhook"]) == ("ok", "warning")
+
+
+def test_preview_shows_the_exact_call(clinic: Clinic, tmp_path: Path) -> None:
+    attachment = {"contentAttachment": {"contentType": "text/plain", "title": "a.txt", "data": "aGVsbG8="}}
+    written = communication(payload=[{"contentString": "Hello"}, attachment], note=[{"text": "mine"}])
+    clinic.fhir.put(written, utc_now())
+    (tmp_path / "wish.json").write_text(json.dumps(written))
+
+    stored, file = (
+        json.loads(_run("preview", source).stdout)
+        for source in ("Communication/referral", str(tmp_path / "wish.json"))
+    )
+
+    assert stored["call"] == file["call"]
+    assert stored["call"]["body"]["subject"] == "Referral"
+    assert stored["uploads"] == [
+        {"where": "payload[1]", "title": "a.txt", "contentType": "text/plain", "bytes": 5}
+    ]
+    assert "note" in stored["notTransmitted"]
+    assert stored["wouldBeSent"]
+    assert clinic.metriport.messages == []
+
+
+def test_preview_says_why_there_is_no_call(clinic: Clinic) -> None:
+    clinic.fhir.put(communication(payload=[]), utc_now())
+    result = _run("preview", "Communication/referral")
+
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["reason"]["code"] == "refused-no-content"
+
+
+@pytest.mark.parametrize("content", ["no json", "[]", '{"resourceType": "Patient"}'])
+def test_preview_refuses_what_is_no_communication(clinic: Clinic, tmp_path: Path, content: str) -> None:
+    (tmp_path / "wish.json").write_text(content)
+    result = _run("preview", str(tmp_path / "wish.json"))
+
+    assert isinstance(result.exception, AdapterError)
+    assert "wish.json" in str(result.exception)
+
+
+def test_preview_of_nothing_says_so(clinic: Clinic) -> None:
+    assert "does not exist" in str(_run("preview", "Communication/nobody").exception)
+
+
+def _adapter(folder: Path) -> subprocess.Popen[bytes]:
+    """The real process, with the environment of this one."""
+    with (folder / "stderr").open("wb") as log:
+        return subprocess.Popen([sys.executable, "-m", "adapter", "run"], stderr=log, stdout=log)
+
+
+def _until(condition: Any, process: subprocess.Popen[bytes], seconds: float = 40.0) -> Any:
+    """Waits for the condition; the process must live."""
+    for _ in range(int(seconds * 10)):
+        found = condition()
+        if found:
+            return found
+        try:
+            process.wait(0.1)
+        except subprocess.TimeoutExpired:
+            continue
+        break
+    raise AssertionError("it did not happen in time")
+
+
+def _is_live(clinic: Clinic) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{clinic.port}/health/live", trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_sends_and_ends_when_told(clinic: Clinic, tmp_path: Path, number: signal.Signals) -> None:
+    process = _adapter(tmp_path)
+    try:
+        clinic.fhir.put(communication(), utc_now())
+        _until(lambda: clinic.metriport.messages, process)
+        process.send_signal(number)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+
+    shown = json.loads(_run("show", "Communication/referral", "--json").stdout)
+    listed = json.loads(_run("list", "--json").stdout)
+    assert [one["communication"] for one in listed] == ["referral"]
+    assert [one["what"] for one in shown["timeline"]][:3] == ["opened", "claimed", "intent"]
+    assert "referral" in _run("list", "--state", "sent", "--state", "completed").stdout
+    assert "claimed" in _run("show", "referral").stdout
+
+
+def test_show_says_why_and_what_it_does_not_know(clinic: Clinic, tmp_path: Path) -> None:
+    process = _adapter(tmp_path)
+    try:
+        clinic.fhir.put(communication(payload=[]), utc_now())
+        _until(lambda: clinic.fhir.history("Communication", "referral")[1:], process)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+    assert "refused-no-content" in _run("show", "referral").stdout
+    assert "nothing about nobody" in str(_run("show", "nobody").exception)
+
+
+def test_run_waits_for_a_fhir_server_that_is_not_up_yet(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("ADAPTER_FHIR__BASE_URL", f"http://127.0.0.1:{port}/fhir")
+    process = _adapter(tmp_path)
+    try:
+        _until(lambda: _is_live(clinic), process)
+        late = fhir.World(base_url=f"http://127.0.0.1:{port}/fhir")
+        with serving(late, port):
+            late.put(patient(), utc_now())
+            late.put(communication(), utc_now())
+            _until(lambda: clinic.metriport.messages, process)
+    finally:
+        process.terminate()
+        process.wait(40)
+
+
+class Careless(fhir.World):
+    """A FHIR server that takes an update of any version."""
+
+    def handle(self, request: Request, now: Any) -> Any:
+        headers = {name: value for name, value in request.headers.items() if name != "if-match"}
+        return super().handle(
+            Request(
+                method=request.method,
+                path=request.path,
+                query=request.query,
+                headers=headers,
+                body=request.body,
+            ),
+            now,
+        )
+
+
+def test_run_refuses_a_server_without_versioned_updates(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("ADAPTER_FHIR__BASE_URL", f"http://127.0.0.1:{port}/fhir")
+    with serving(Careless(base_url=f"http://127.0.0.1:{port}/fhir"), port):
+        process = _adapter(tmp_path)
+        try:
+            assert process.wait(40) == 2
+        finally:
+            process.kill()
+
+    assert "If-Match" in (tmp_path / "stderr").read_text()
+
+
+def test_every_error_ends_with_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ADAPTER_WEB__PORT", "many")
+    monkeypatch.setattr(sys, "argv", ["metriport-adapter", "config", "show"])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 2
+    assert "web.port" in capsys.readouterr().err
+    assert [code for kind, code, _ in EXIT_CODES if kind is AdapterError] == [70]
+
+
+@pytest.mark.parametrize("neighbour", ["metriport", "fhir"])
+def test_a_simulator_can_be_had_on_a_port(neighbour: str) -> None:
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "adapter", "simulate", neighbour, "--port", str(port)],
+        stdout=subprocess.PIPE,
+        env=os.environ,
+    )
+    try:
+        assert process.stdout is not None
+        assert str(port) in process.stdout.readline().decode()
+    finally:
+        process.terminate()
+        process.wait(20)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def test_the_demo_ends_with_every_message_at_its_end() -> None:
+    result = _run("demo", "--once")
+
+    assert result.exit_code == 0
+    assert result.stdout.count("completed ✓") == 6
+
+
+def test_the_demo_ends_with_one_when_a_message_has_not_arrived() -> None:
+    assert _run("demo", "--once", "--seconds", "1").exit_code == 1
