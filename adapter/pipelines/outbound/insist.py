@@ -35,7 +35,8 @@ async def change(
 ) -> Transmission | None:
     """Moves the row, however often that takes; `None` when it was no longer as given.
 
-    A change that was made and whose answer got lost is recognised: it is the next generation, in that state.
+    A change that was made and whose answer got lost is recognised: the next generation, in that state, and ours by
+    its token and message.
     """
     moved = await insist(
         context, context.ledger.change, row, state, now=context.clock.now(), event=event, **facts
@@ -43,7 +44,14 @@ async def change(
     if moved is not None:
         return moved
     present = await insist(context, present_row, context, row)
-    return present if (present.state, present.generation) == (state, row.generation + 1) else None
+    expected = (
+        state,
+        row.generation + 1,
+        facts.get("token", row.token),
+        facts.get("message", row.message),
+    )
+    found = (present.state, present.generation, present.token, present.message)
+    return present if found == expected else None
 
 
 async def present_row(context: Context, row: Transmission) -> Transmission:
