@@ -196,6 +196,10 @@ def test_what_refers_and_what_is_referred_to_may_go_together(fhir: Fhir) -> None
     alone = fhir.post("", _bundle(_entry("DELETE", f"Patient/{fhir.id('p')}")))
     deletions = _entry("DELETE", f"Patient/{fhir.id('p')}"), _entry("DELETE", f"Communication/{fhir.id('c')}")
     both = fhir.post("", _bundle(*deletions))
+    for _ in range(5):
+        # HAPI's own queue of changes to match now and then holds a row of what was just written (HAPI-0550, -0826).
+        if both.status_code == 409:
+            both = fhir.post("", _bundle(*deletions))
 
     assert refused(alone, 409)
     assert _statuses(body(both)) == ["204 No Content", "204 No Content"]
