@@ -310,6 +310,7 @@ def parse_marker(value: str) -> Marker:
 def fields() -> Iterator[tuple[str, str, Any]]:
     """Every setting: group, name, and its pydantic field with description and default."""
     for group, holder in Settings.model_fields.items():
-        model: Any = holder.annotation
-        for name, field in model.model_fields.items():
-            yield group, name, field
+        model = holder.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            for name, field in model.model_fields.items():
+                yield group, name, field

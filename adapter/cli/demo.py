@@ -22,7 +22,6 @@ from rich.table import Table
 from starlette.types import ASGIApp
 
 from adapter.cli.cast import Cast, Scene
-from adapter.cli.listening import listen, port_of
 from adapter.cli.root import app, console
 from adapter.cli.run import work
 from adapter.config import FhirGroup, LedgerGroup, MetriportGroup, Settings, WatchGroup, WebGroup
@@ -52,11 +51,7 @@ def demo(
 ) -> None:
     """Run the adapter between two neighbours on this machine, send messages, and show each on its way."""
     configure(level="error", style="console")
-    try:
-        arrived = asyncio.run(_demo(fhir, once=once, seconds=seconds))
-    except KeyboardInterrupt:  # how it ends, unless it was to end by itself
-        arrived = not once
-    if not arrived:
+    if not asyncio.run(_demo(fhir, once=once, seconds=seconds)):
         raise typer.Exit(1)
 
 
@@ -65,10 +60,9 @@ async def _demo(fhir: str, *, once: bool, seconds: float) -> bool:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="metriport-demo-")))
         base_url = await stack.enter_async_context(_fhir_server(fhir, directory))
         metriport_url = await stack.enter_async_context(_metriport())
-        bound = stack.enter_context(_free())
-        settings = await _settings(base_url, metriport_url, directory, port=port_of(bound))
+        settings = await _settings(base_url, metriport_url, directory)
         running = await stack.enter_async_context(adapter(settings))
-        await stack.enter_async_context(_serving(running.app, bound))
+        await stack.enter_async_context(_serving(running.app, settings.web.port))
         working = asyncio.create_task(work(running))
         stack.push_async_callback(_end, working)
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=60.0, trust_env=False))
@@ -85,10 +79,10 @@ async def _demo(fhir: str, *, once: bool, seconds: float) -> bool:
 @asynccontextmanager
 async def _fhir_server(name: str, directory: Path) -> AsyncIterator[str]:
     if name == "simulator":
-        with _free() as bound:
-            base_url = f"http://127.0.0.1:{port_of(bound)}/fhir"
-            async with _serving(Shell(fhir_simulator.World(base_url=base_url)), bound):
-                yield base_url
+        port = _free_port()
+        base_url = f"http://127.0.0.1:{port}/fhir"
+        async with _serving(Shell(fhir_simulator.World(base_url=base_url)), port):
+            yield base_url
     elif name == "hapi":
         async with _hapi(directory) as base_url:
             yield base_url
@@ -112,7 +106,7 @@ async def _hapi(directory: Path) -> AsyncIterator[str]:
         stdout=pipe,
     )
     try:
-        said = await _line_of(process)
+        said = (await process.stdout.readline()).decode() if process.stdout else ""
         if not said.startswith("fhir ready at "):
             raise ConfigError("HAPI did not start on this machine; the reason is above.")
         console.print(said.strip())
@@ -123,25 +117,25 @@ async def _hapi(directory: Path) -> AsyncIterator[str]:
         await process.wait()
 
 
-async def _line_of(process: asyncio.subprocess.Process) -> str:
-    output: Any = process.stdout
-    return bytes(await output.readline()).decode()
-
-
 @asynccontextmanager
 async def _metriport() -> AsyncIterator[str]:
-    with _free() as bound:
-        url = f"http://127.0.0.1:{port_of(bound)}"
-        world = metriport_simulator.World(public_url=url, auto_complete_seconds=2.0)
-        async with _serving(Shell(world), bound):
-            yield url
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with _serving(Shell(metriport_simulator.World(public_url=url, auto_complete_seconds=2.0)), port):
+        yield url
 
 
 @asynccontextmanager
-async def _serving(application: ASGIApp, bound: socket.socket) -> AsyncIterator[None]:
-    server = uvicorn.Server(uvicorn.Config(application, log_level="error", access_log=False, ws="none"))
-    task = asyncio.create_task(server.serve(sockets=[bound]))
-    while not (server.started or task.done()):  # noqa: ASYNC110  # uvicorn has no event for it
+async def _serving(application: ASGIApp, port: int) -> AsyncIterator[None]:
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application, host="127.0.0.1", port=port, log_level="error", access_log=False, ws="none"
+        )
+    )
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        if task.done():
+            task.result()
         await asyncio.sleep(0.02)
     try:
         yield
@@ -155,12 +149,14 @@ async def _end(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _free() -> socket.socket:
-    return listen("127.0.0.1", 0, settings="demo")
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
-async def _settings(base_url: str, metriport_url: str, directory: Path, *, port: int) -> Settings:
-    web = WebGroup(port=port)
+async def _settings(base_url: str, metriport_url: str, directory: Path) -> Settings:
+    web = WebGroup(port=_free_port())
     key = metriport_simulator.DEFAULT_API_KEY
     return Settings(
         fhir=FhirGroup(base_url=base_url),

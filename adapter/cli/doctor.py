@@ -17,7 +17,6 @@ from adapter.errors import AdapterError, ConfigError
 from adapter.fhir.client import FhirClient
 from adapter.fhir.probe import Probe, probe
 from adapter.fhir.subscription import differences
-from adapter.ledger.database import file_of, parse_url
 from adapter.ledger.insights import open_insights
 from adapter.mapping.engine import Mappings
 from adapter.metriport.client import Account, MetriportClient
@@ -148,14 +147,10 @@ async def _mappings(settings: Settings) -> AsyncIterator[Finding]:
 
 async def _ledger(settings: Settings) -> AsyncIterator[Finding]:
     try:
-        path = file_of(parse_url(settings.ledger.url))
-        if path is not None and not path.is_file():
-            yield Finding(
-                part="ledger", level="warning", sentence=f"There is none at {path} yet; run makes it."
-            )
-            return
         async with open_insights(settings.ledger.url) as insights:
             summary = await insights.summary(now=SystemClock().now())
+    except ConfigError as error:
+        yield Finding(part="ledger", level="warning", sentence=str(error))
     except AdapterError as error:
         yield Finding(part="ledger", level="failed", sentence=str(error))
     else:
