@@ -23,7 +23,7 @@ _LONGEST_INTEGER: Final = 18  # digits; what is longer is kept as a Decimal, dig
 _ID: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9\-.]{1,64}")
 _TYPE: Final = re.compile(r"[A-Z][A-Za-z]{1,63}")
 _ETAG: Final = re.compile(r'(?:W/)?"([A-Za-z0-9\-.]{1,64})"')
-_SECONDS: Final = re.compile(r"\d{1,9}")
+_SECONDS: Final = re.compile(r"[ \t]*([0-9]{1,9})[ \t]*")
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -259,8 +259,9 @@ def retry_at(header: str | None, *, now: datetime) -> datetime | None:
     """When to try again by a `Retry-After` header, in seconds or as a date; at most an hour from now."""
     if header is None:
         return None
-    if _SECONDS.fullmatch(header.strip()):
-        return now + min(timedelta(seconds=int(header)), MOST_RETRY_AFTER)
+    seconds = _SECONDS.fullmatch(header)
+    if seconds:
+        return now + min(timedelta(seconds=int(seconds[1])), MOST_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(header)
     except ValueError:

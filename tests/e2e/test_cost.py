@@ -32,8 +32,15 @@ _TEXT: Final = base64.b64encode(b"Holter requested, see the enclosed tracing.\n"
 
 @dataclass(frozen=True, kw_only=True)
 class _Cost:
-    reads: int
-    writes: int
+    calls: tuple[str, ...]  # shown when a limit is exceeded
+
+    @property
+    def writes(self) -> int:
+        return sum(call.partition(" ")[0] in _WRITES for call in self.calls)
+
+    @property
+    def reads(self) -> int:
+        return len(self.calls) - self.writes
 
 
 @dataclass(kw_only=True)
@@ -55,10 +62,9 @@ class _Meter(httpx.AsyncBaseTransport):
 
     def read_off(self) -> _Cost:
         """What was called since the last time."""
-        methods = [call.partition(" ")[0] for call in self.calls]
+        cost = _Cost(calls=tuple(self.calls))
         self.calls.clear()
-        writes = sum(method in _WRITES for method in methods)
-        return _Cost(reads=len(methods) - writes, writes=writes)
+        return cost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +142,8 @@ def test_a_plain_message_costs_three_reads_and_three_writes(
     with _clinic(hapi_defaults, tmp_path, doorbell=doorbell) as clinic:
         for name in ("first", "second"):
             cost = clinic.costs(clinic.message(name))
-            assert 0 < cost.reads <= 3
-            assert 0 < cost.writes <= 3
+            assert 0 < cost.reads <= 3, cost.calls
+            assert 0 < cost.writes <= 3, cost.calls
 
 
 def test_a_message_that_waits_for_its_slot_costs_no_more(hapi_defaults: str, tmp_path: Path) -> None:
@@ -146,8 +152,8 @@ def test_a_message_that_waits_for_its_slot_costs_no_more(hapi_defaults: str, tmp
 
         cost = clinic.costs(*messages)
 
-        assert 0 < cost.reads <= 3 * len(messages)
-        assert 0 < cost.writes <= 3 * len(messages)
+        assert 0 < cost.reads <= 3 * len(messages), cost.calls
+        assert 0 < cost.writes <= 3 * len(messages), cost.calls
 
 
 def _inline(_clinic: _Clinic) -> Json:
@@ -190,5 +196,5 @@ def test_an_attachment_costs_at_most_one_read_more(
 
         cost = clinic.costs(message)
 
-        assert 0 < cost.reads <= reads
-        assert 0 < cost.writes <= 3
+        assert 0 < cost.reads <= reads, cost.calls
+        assert 0 < cost.writes <= 3, cost.calls

@@ -132,10 +132,15 @@ def _without_version(request: httpx.Request) -> httpx.Response:
     return httpx.Response(200, json=json.loads(request.content))
 
 
+def _with_the_same_version(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, json={**json.loads(request.content), "meta": {"versionId": "1"}})
+
+
 @pytest.mark.parametrize(
     ("rule", "ok", "said"),
     [
         (_second_update(_without_version), False, "no new version"),
+        (_second_update(_with_the_same_version), False, "no new version"),
         (_second_update(lambda _: httpx.Response(428)), None, "without If-Match"),
         (_second_update(lambda _: httpx.Response(409)), None, "without If-Match"),
         (_third_update(400), None, "HTTP 400"),

@@ -146,6 +146,24 @@ def test_a_server_that_gives_ids_itself_has_it_once(server: Server, own: str) ->
     assert ensured[0].id != subscription(own)["id"]
 
 
+def test_anothers_is_left_alone_though_the_search_shows_it(simulator: Server, own: str) -> None:
+    theirs = subscription(f"{own}-theirs")
+
+    def ignoring(request: httpx.Request) -> None:
+        if request.method == "GET" and request.url.path.endswith("/Subscription"):
+            request.url = request.url.copy_with(query=None)
+
+    async def work(fhir: FhirClient) -> tuple[Ensured, Resource | None]:
+        await ensure(fhir, theirs)
+        return await ensure(fhir, subscription(own)), await fhir.read("Subscription", theirs["id"])
+
+    ensured, read = simulator.but(ignoring).run(work)
+
+    assert ensured.outcome is Outcome.CREATED
+    assert read is not None
+    assert differences(read, theirs) == ()
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_an_account_without_the_right_is_told(simulator: Server, own: str, status: int) -> None:
     def forbidding(request: httpx.Request) -> httpx.Response | None:

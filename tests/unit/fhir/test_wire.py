@@ -299,7 +299,7 @@ def test_a_wait_is_read_in_seconds_or_as_a_date_and_never_exceeds_an_hour(header
     assert wire.retry_at(header, now=NOW) == NOW + timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("header", [None, "", "soon", "-3", "1.5", "²"])
+@pytest.mark.parametrize("header", [None, "", "soon", "-3", "1.5", "²", "0\x1f", "٣"])
 def test_a_wait_that_cannot_be_read_is_none(header: str | None) -> None:
     assert wire.retry_at(header, now=NOW) is None
 
