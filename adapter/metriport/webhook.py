@@ -10,6 +10,7 @@ import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from adapter.domain.message import MessageState
@@ -19,7 +20,33 @@ from adapter.metriport import wire
 from adapter.ports.ledger import FinalStatus
 
 MOST_BYTES: Final = 10_000_000
+MOST_LEVELS: Final = 100  # FHIR inside an event nests a few dozen
+MOST_AHEAD: Final = timedelta(hours=1)
 SIGNATURE_HEADER: Final = "x-metriport-signature"
+
+# Every type that Metriport documents.
+KINDS: Final = frozenset(
+    {
+        "ping",
+        "message.status",
+        "message.received",
+        "medical.consolidated-data",
+        "medical.document-download",
+        "medical.document-conversion",
+        "medical.document-bulk-download-urls",
+        "medical.document-bulk-download-paged",
+        "medical.bulk-patient-create",
+        "network-query.hie",
+        "network-query.hie.first-data-ready",
+        "network-query.pharmacy",
+        "network-query.lab",
+        "patient.admit",
+        "patient.transfer",
+        "patient.discharge",
+        "patient.laboratory",
+        "patient.pharmacy",
+    }
+)
 
 
 def verify(raw: bytes, signature: str | None, keys: Sequence[str]) -> None:
@@ -43,10 +70,16 @@ def verify(raw: bytes, signature: str | None, keys: Sequence[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """A webhook call: Metriport's id of the delivery, and its type as stated."""
+    """A webhook call: Metriport's id of the delivery, its type as stated, and when it was made, if stated."""
 
     delivery_id: str
     kind: str
+    when: datetime | None = None
+
+    @property
+    def counted_as(self) -> str:
+        """The type, when it is a documented one, else `other`: a metric's labels are a closed list."""
+        return self.kind if self.kind in KINDS else "other"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +97,24 @@ class StatusEvent(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReceivedEvent(Event):
+    """Somebody sent a message in.
+
+    `links` are presigned, so each is a credential, and live minutes. The patient is named by Metriport's id and
+    by the account's own one, when it was matched.
+    """
+
+    links: tuple[str, ...] = field(repr=False)
+    patient: str | None = field(repr=False)
+    external_id: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Other(Event):
     """Anything else: acknowledged and kept."""
 
 
-Webhook = Ping | StatusEvent | Other
+Webhook = Ping | StatusEvent | ReceivedEvent | Other
 
 
 def read(raw: bytes) -> Webhook:
@@ -77,19 +123,31 @@ def read(raw: bytes) -> Webhook:
     The delivery id is `meta.messageId`, and without one the SHA-256 of the body.
 
     Raises:
-        Rejected: it is too large, or no JSON object.
+        Rejected: it is too large, nested too deeply, or no JSON object of which every key stands once.
     """
     if len(raw) > MOST_BYTES:
         raise Rejected(f"A webhook call has {len(raw)} bytes; at most {MOST_BYTES} are read.", status=400)
-    body = wire.read_json(raw)
-    if not isinstance(body, dict):
-        raise Rejected("A webhook call is not a JSON object, so nothing can be made of it.", status=400)
+    body = _object(raw)
     meta = obj(body.get("meta"))
-    delivery_id = wire.identifier(meta.get("messageId")) or hashlib.sha256(raw).hexdigest()
     kind = wire.identifier(meta.get("type")) or wire.identifier(body.get("type")) or "unknown"
+    event = Event(
+        delivery_id=wire.identifier(meta.get("messageId")) or hashlib.sha256(raw).hexdigest(),
+        kind=kind,
+        when=wire.moment(meta.get("when")),
+    )
     reader = _READERS.get(kind) or (_ping if kind == "unknown" else None)
-    found = reader(delivery_id, kind, body) if reader else None
-    return found or Other(delivery_id=delivery_id, kind=kind)
+    return (reader(event, body) if reader else None) or Other(**vars(event))
+
+
+def refuse_the_future(event: Event, *, now: datetime) -> None:
+    """An old call is taken, since Metriport replays by hand; one from the future was not made by Metriport.
+
+    Raises:
+        Rejected: it states a time more than an hour ahead.
+    """
+    if event.when is not None and event.when > now + MOST_AHEAD:
+        ahead = "A webhook call states a time more than an hour ahead in meta.when"
+        raise Rejected(f"{ahead}, so it is not kept. Check this machine's clock.", status=400)
 
 
 def final_status(raw: bytes) -> FinalStatus | None:
@@ -98,16 +156,51 @@ def final_status(raw: bytes) -> FinalStatus | None:
     return found.status if isinstance(found, StatusEvent) else None
 
 
-_Reader = Callable[[str, str, Mapping[str, Any]], Webhook | None]
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        # Decoded here: json.loads would also take UTF-16, and halves of characters written as UTF-8.
+        body = json.loads(raw.decode("utf-8"), object_pairs_hook=_each_once, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict) or _is_deeper(body, MOST_LEVELS):
+        raise Rejected(
+            "A webhook call is not a JSON object that can be read: UTF-8, every key once, at most "
+            f"{MOST_LEVELS} levels. Nothing can be made of it.",
+            status=400,
+        )
+    return body
 
 
-def _ping(delivery_id: str, _kind: str, body: Mapping[str, Any]) -> Webhook | None:
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    level = [value]
+    for _ in range(levels):
+        inner = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [child for one in inner for child in one if isinstance(child, (dict, list))]
+    return bool(level)
+
+
+_Reader = Callable[[Event, Mapping[str, Any]], Webhook | None]
+_LINKS: Final = ("url", "bundleUrl", "downloadUrl", "messageUrl")
+
+
+def _ping(event: Event, body: Mapping[str, Any]) -> Webhook | None:
     word = text(body.get("ping"))
     pong = json.dumps({"pong": word}).encode()
-    return Ping(delivery_id=delivery_id, kind="ping", pong=pong) if word else None
+    return Ping(**vars(event) | {"kind": "ping"}, pong=pong) if word else None
 
 
-def _status(delivery_id: str, kind: str, body: Mapping[str, Any]) -> Webhook | None:
+def _status(event: Event, body: Mapping[str, Any]) -> Webhook | None:
     payload = obj(body.get("payload")) or body
     named = payload if text(payload.get("id")) else {**payload, "id": payload.get("messageId")}
     message = wire.read_message(named)
@@ -116,7 +209,23 @@ def _status(delivery_id: str, kind: str, body: Mapping[str, Any]) -> Webhook | N
     status = FinalStatus(
         message=message.id, state=message.state, at=message.completed_at, detail=message.detail
     )
-    return StatusEvent(delivery_id=delivery_id, kind=kind, status=status)
+    return StatusEvent(**vars(event), status=status)
 
 
-_READERS: Final[dict[str, _Reader]] = {"ping": _ping, "message.status": _status}
+def _received(event: Event, body: Mapping[str, Any]) -> Webhook:
+    """Which keys it has is not documented; sibling events call the link `url`."""
+    payload = obj(body.get("payload")) or body
+    links = (text(payload.get(key)) for key in _LINKS)
+    return ReceivedEvent(
+        **vars(event),
+        links=tuple(dict.fromkeys(link for link in links if link)),
+        patient=wire.identifier(payload.get("patientId")),
+        external_id=wire.sentence(payload.get("externalId")),
+    )
+
+
+_READERS: Final[dict[str, _Reader]] = {
+    "ping": _ping,
+    "message.status": _status,
+    "message.received": _received,
+}

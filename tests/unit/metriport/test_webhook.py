@@ -15,12 +15,25 @@ from hypothesis import strategies as st
 from adapter.domain.message import MessageState
 from adapter.errors import Rejected, Unverified
 from adapter.metriport import webhook
-from adapter.metriport.webhook import Other, Ping, StatusEvent, final_status, read, verify
+from adapter.metriport.webhook import (
+    KINDS,
+    Event,
+    Other,
+    Ping,
+    ReceivedEvent,
+    StatusEvent,
+    final_status,
+    read,
+    refuse_the_future,
+    verify,
+)
 from adapter.ports.ledger import FinalStatus
 
 KEY = "wk-present"
 ID = "0190b1c2-0000-7000-8000-000000000001"
 DELIVERY = "0190b1c2-0000-7000-8000-0000000000ff"
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+LINK = "https://files.metriport.test/message?X-Amz-Signature=s3cret"
 
 
 def sign(raw: bytes, key: str = KEY) -> str:
@@ -107,6 +120,7 @@ def test_a_final_status_is_read_with_its_time_and_reason() -> None:
     assert read(status_call(status="failed", reason="No such mailbox.")) == StatusEvent(
         delivery_id=DELIVERY,
         kind="message.status",
+        when=NOON,
         status=FinalStatus(
             message=ID,
             state=MessageState.FAILED,
@@ -144,10 +158,6 @@ def test_a_final_status_is_found_where_the_dialects_may_put_it(raw: bytes) -> No
         status_call(id=None),
         call(payload=[]),
         call(),
-        call(
-            meta={"messageId": DELIVERY, "type": "message.received"},
-            payload={"id": ID, "status": "completed"},
-        ),
         call(meta={"messageId": DELIVERY, "type": "ping"}, ping=["x"]),
         call(meta={"messageId": DELIVERY, "type": "ping"}),
     ],
@@ -160,9 +170,69 @@ def test_what_says_no_final_status_is_something_else(raw: bytes) -> None:
     assert final_status(raw) is None
 
 
+def received_call(**body: Any) -> bytes:
+    return call(meta={"messageId": DELIVERY, "type": "message.received"}, **body)
+
+
+@pytest.mark.parametrize("key", ["url", "bundleUrl", "downloadUrl", "messageUrl"])
+@pytest.mark.parametrize("inside", [True, False], ids=["payload", "top level"])
+def test_a_received_message_is_behind_a_link_whatever_its_key(key: str, inside: bool) -> None:  # noqa: FBT001
+    facts = {key: LINK, "patientId": ID, "externalId": "MRN 7", "additionalIds": {"other": ["x"]}}
+
+    found = read(received_call(payload=facts) if inside else received_call(**facts))
+
+    assert found == ReceivedEvent(
+        delivery_id=DELIVERY, kind="message.received", links=(LINK,), patient=ID, external_id="MRN 7"
+    )
+
+
+def test_several_links_are_all_kept_each_once() -> None:
+    found = read(received_call(payload={"messageUrl": "https://a.test", "url": LINK, "downloadUrl": LINK}))
+
+    assert isinstance(found, ReceivedEvent)
+    assert found.links == (LINK, "https://a.test")
+
+
 @pytest.mark.parametrize(
-    "kind", ["message.received", "medical.consolidated-data", "patient.admit", "something.new"]
+    "payload",
+    [None, {}, [], {"url": 7, "patientId": ["x"], "externalId": {}}, {"id": ID, "status": "completed"}],
 )
+def test_a_received_message_without_anything_usable_is_still_one(payload: object) -> None:
+    found = read(received_call(payload=payload))
+
+    assert isinstance(found, ReceivedEvent)
+    assert (found.links, found.patient, found.external_id) == ((), None, None)
+    assert final_status(received_call(payload=payload)) is None
+
+
+def test_links_and_ids_of_a_received_message_are_not_in_its_repr() -> None:
+    shown = repr(read(received_call(payload={"url": LINK, "patientId": ID, "externalId": "MRN 7"})))
+
+    assert DELIVERY in shown
+    assert not {part for part in ("s3cret", ID, "MRN") if part in shown}
+
+
+@pytest.mark.parametrize("when", ["2026-07-01T13:00:00Z", "2001-01-01", "soon", None, 7])
+def test_a_call_of_now_or_of_the_past_is_taken_and_so_is_one_without_a_time(when: object) -> None:
+    refuse_the_future(read(call(meta={"when": when})), now=NOON)
+
+
+@pytest.mark.parametrize("when", ["2026-07-01T13:00:01Z", "2026-07-01T15:00:01+02:00", "9999-12-31"])
+def test_a_call_of_the_future_is_refused(when: str) -> None:
+    with pytest.raises(Rejected, match="clock") as caught:
+        refuse_the_future(read(call(meta={"when": when})), now=NOON)
+
+    assert caught.value.status == 400
+
+
+def test_what_is_counted_has_few_names() -> None:
+    documented = {Event(delivery_id="x", kind=kind).counted_as for kind in KINDS}
+
+    assert documented == KINDS
+    assert Event(delivery_id="x", kind="something.new").counted_as == "other"
+
+
+@pytest.mark.parametrize("kind", ["medical.consolidated-data", "patient.admit", "something.new"])
 def test_other_kinds_keep_their_names(kind: str) -> None:
     assert read(call(meta={"messageId": DELIVERY, "type": kind})) == Other(delivery_id=DELIVERY, kind=kind)
 
@@ -200,6 +270,18 @@ def test_without_a_usable_id_a_delivery_is_known_by_its_body(stated: object) -> 
         b"\xff\xfeJane Roe",
         b"[" * 100_000,
         b'{"a":' * 100_000,
+        b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+        b'{"a":' * 101 + b"1" + b"}" * 101,
+        b'{"a": ' + b"[" * 100 + b"]" * 100 + b"}",
+        b'{"a": ' + b"9" * 4_301 + b"}",
+        b'{"a": NaN}',
+        b'{"a": -Infinity}',
+        b'{"a": 1, "a": 2}',
+        b'{"meta": {"type": "ping", "type": "ping"}}',
+        b'{"a": "\xff"}',
+        b'{"a": "\xed\xa0\x80"}',
+        '{"a": 1}'.encode("utf-16"),
+        b'\xef\xbb\xbf{"a": 1}',
         b" " * (webhook.MOST_BYTES + 1),
     ],
 )
@@ -212,8 +294,20 @@ def test_what_cannot_be_read_is_rejected_without_quoting_it(raw: bytes) -> None:
     assert "Jane" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "raw", [b'{"a":' * 100 + b"1" + b"}" * 100, b'{"a": ' + b"9" * 4_300 + b"}", b'{"a": "\\ud800"}']
+)
+def test_what_is_only_odd_is_read(raw: bytes) -> None:
+    assert isinstance(read(raw), Other)
+
+
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["completed", ID]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+    | st.sampled_from(["completed", ID]),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=8,
 )
@@ -223,7 +317,7 @@ JSON = st.recursive(
 @given(
     meta=JSON,
     payload=JSON,
-    kind=st.sampled_from(["message.status", "ping", "x"]),
+    kind=st.sampled_from(["message.status", "message.received", "ping", "x"]),
     extra=st.dictionaries(st.text(), JSON),
 )
 def test_any_object_is_read_and_its_facts_can_be_stored(
