@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapter.ledger import rows
-from adapter.ledger.changes import FINAL, alone_with
+from adapter.ledger.changes import FINAL, alone_with, write_line
 from adapter.ledger.database import Database, insert_once, whole
-from adapter.ledger.tables import deliveries, statuses
-from adapter.ports.ledger import Delivery, FinalStatus
+from adapter.ledger.tables import arrivals, deliveries, statuses
+from adapter.ports.ledger import Arrival, Delivery, FinalStatus
+
+INBOUND_ROUND = 0  # a received message has no rounds; its lines in the timeline stand under this one
 
 
 class Inbox:
-    """Deliveries, and final statuses by message id."""
+    """Deliveries, what became of the messages that they told of, and final statuses by message id."""
 
     _database: Database
 
@@ -28,19 +31,28 @@ class Inbox:
             "body": delivery.body,
             "done": False,
             "note": None,
+            "tries": 0,
+            "due_at": None,
         }
         again = sa.update(deliveries).where(deliveries.c.delivery_id == delivery.delivery_id).values(values)
-        new = {"delivery_id": delivery.delivery_id, **values}
+        new = {"delivery_id": delivery.delivery_id, "message": delivery.message, **values}
         async with self._database.writing() as connection:
             if await insert_once(connection, deliveries, new) is None:
                 await connection.execute(again)
 
     @whole
-    async def waiting(self, *, limit: int) -> Sequence[Delivery]:
-        """Deliveries that still want work, oldest first."""
+    async def waiting(
+        self, *, now: datetime, limit: int, kind: str | None = None, but: str | None = None
+    ) -> Sequence[Delivery]:
+        """Deliveries whose time for work has come, oldest first: of one kind, or of all but one."""
         query = (
             sa.select(deliveries)
-            .where(deliveries.c.done.is_(False))
+            .where(
+                deliveries.c.done.is_(False),
+                sa.or_(deliveries.c.due_at.is_(None), deliveries.c.due_at <= now),
+                *([deliveries.c.kind == kind] if kind else []),
+                *([deliveries.c.kind != but] if but else []),
+            )
             .order_by(deliveries.c.received_at, deliveries.c.id)
             .limit(limit)
         )
@@ -48,16 +60,28 @@ class Inbox:
             return [rows.delivery(row) for row in await connection.execute(query)]
 
     @whole
-    async def done(self, delivery: Delivery, *, note: str) -> None:
+    async def done(self, delivery: Delivery, *, note: str, arrival: Arrival | None = None) -> None:
         """The work of the delivery is done, unless it came again meanwhile: then it stays open."""
-        # Its body is part of the condition: what came again may carry fresh links (protocol §8).
-        same = sa.update(deliveries).where(
-            deliveries.c.delivery_id == delivery.delivery_id,
-            deliveries.c.received_at == delivery.received_at,
-            deliveries.c.body == delivery.body,
-        )
+        values = {"done": True, "note": note, **({"message": arrival.message} if arrival else {})}
         async with self._database.writing() as connection:
-            await connection.execute(same.values(done=True, note=note))
+            await connection.execute(_same(delivery).values(values))
+            if arrival is not None:
+                await _record(connection, arrival)
+
+    @whole
+    async def later(self, delivery: Delivery, *, due_at: datetime, note: str) -> None:
+        """The work of the delivery could not be done now; one that came again meanwhile is due at once."""
+        values = {"due_at": due_at, "tries": delivery.tries + 1, "note": note}
+        async with self._database.writing() as connection:
+            await connection.execute(_same(delivery).values(values))
+
+    @whole
+    async def arrival(self, message: str) -> Arrival | None:
+        """What became of the received message."""
+        query = sa.select(arrivals).where(arrivals.c.message == message)
+        async with self._database.reading() as connection:
+            found = (await connection.execute(query)).one_or_none()
+        return rows.arrival(found) if found is not None else None
 
     @whole
     async def keep_status(self, status: FinalStatus, *, now: datetime) -> None:
@@ -74,3 +98,32 @@ class Inbox:
         async with self._database.writing() as connection:
             await alone_with(connection, status.message)
             await insert_once(connection, statuses, values)
+
+
+def _same(delivery: Delivery) -> sa.Update:
+    # Its body is part of the condition: what came again may carry fresh links (protocol §8).
+    return sa.update(deliveries).where(
+        deliveries.c.delivery_id == delivery.delivery_id,
+        deliveries.c.received_at == delivery.received_at,
+        deliveries.c.body == delivery.body,
+    )
+
+
+async def _record(connection: AsyncConnection, arrival: Arrival) -> None:
+    values = {
+        "message": arrival.message,
+        "communication": arrival.communication,
+        "state": arrival.state,
+        "at": arrival.at,
+        "patient": arrival.patient,
+    }
+    changed = (
+        sa.update(arrivals)
+        .where(arrivals.c.message == arrival.message, arrivals.c.state != arrival.state)
+        .values(state=arrival.state, at=arrival.at)
+        .returning(arrivals.c.id)
+    )
+    new = await insert_once(connection, arrivals, values)
+    if new is not None or (await connection.execute(changed)).first() is not None:
+        what = arrival.state.value
+        await write_line(connection, arrival.communication, round=INBOUND_ROUND, what=what, now=arrival.at)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from adapter.domain.ranking import Rank
 from adapter.domain.reasons import Reason
 from adapter.domain.transmission import State, Transmission
-from adapter.ports.ledger import Delivery, Event, Facts, StoredSlot
+from adapter.ports.ledger import Arrival, ArrivalState, Delivery, Event, Facts, StoredSlot
 
 
 def columns_of(facts: Facts) -> dict[str, Any]:
@@ -40,7 +40,25 @@ def slot(row: sa.Row[Any]) -> StoredSlot:
 
 def delivery(row: sa.Row[Any]) -> Delivery:
     """The delivery of a row of its table."""
-    return Delivery(delivery_id=row.delivery_id, kind=row.kind, received_at=row.received_at, body=row.body)
+    return Delivery(
+        delivery_id=row.delivery_id,
+        kind=row.kind,
+        received_at=row.received_at,
+        body=row.body,
+        message=row.message,
+        tries=row.tries,
+    )
+
+
+def arrival(row: sa.Row[Any]) -> Arrival:
+    """The arrival of a row of its table."""
+    return Arrival(
+        message=row.message,
+        communication=row.communication,
+        state=ArrivalState(row.state),
+        at=row.at,
+        patient=row.patient,
+    )
 
 
 def line(row: sa.Row[Any]) -> Event:

@@ -152,7 +152,21 @@ deliveries: Final = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("done", sa.Boolean, nullable=False),
     sa.Column("note", Words),
+    sa.Column("message", Words, index=True),
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
+    _time("due_at"),
     sa.Index(None, "done", "received_at"),
+)
+
+arrivals: Final = sa.Table(
+    "arrivals",
+    metadata,
+    _id(),
+    _words("message", unique=True),
+    _words("communication", unique=True),
+    _words("state"),
+    _time("at", nullable=False),
+    sa.Column("patient", Words),
 )
 
 statuses: Final = sa.Table(

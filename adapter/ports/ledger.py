@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol, TypedDict, Unpack
 
 from adapter.domain.mark import Mark
@@ -44,6 +45,27 @@ class Delivery:
     kind: str
     received_at: datetime
     body: bytes = field(repr=False)
+    message: str | None = None  # Metriport's id of the message that it told of, once that is known
+    tries: int = 0
+
+
+class ArrivalState(StrEnum):
+    """How far a received message got."""
+
+    WRITTEN = "written"
+    DELETED = "deleted"  # somebody deleted it from the FHIR server: it stays so
+    HELD = "held"  # it cannot be had, and a person was asked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """A message that somebody sent in, as this adapter worked it off."""
+
+    message: str
+    communication: str
+    state: ArrivalState
+    at: datetime
+    patient: str | None = None  # Patient.id on the local server, where one was known to fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,12 +173,22 @@ class Inbox(Protocol):
         """Commits the delivery. A known one is opened again, never skipped."""
         ...
 
-    async def waiting(self, *, limit: int) -> Sequence[Delivery]:
-        """Deliveries that still want work, oldest first."""
+    async def waiting(
+        self, *, now: datetime, limit: int, kind: str | None = None, but: str | None = None
+    ) -> Sequence[Delivery]:
+        """Deliveries whose time for work has come, oldest first: of one kind, or of all but one."""
         ...
 
-    async def done(self, delivery: Delivery, *, note: str) -> None:
-        """The work of the delivery is done."""
+    async def done(self, delivery: Delivery, *, note: str, arrival: Arrival | None = None) -> None:
+        """The work of the delivery is done, and the message that it told of is where it says."""
+        ...
+
+    async def later(self, delivery: Delivery, *, due_at: datetime, note: str) -> None:
+        """The work of the delivery could not be done now."""
+        ...
+
+    async def arrival(self, message: str) -> Arrival | None:
+        """What became of the received message; `None` when this ledger does not know."""
         ...
 
     async def keep_status(self, status: FinalStatus, *, now: datetime) -> None:

@@ -100,9 +100,9 @@ def test_a_call_that_is_not_signed_with_our_key_is_not_let_in(
         assert clinic.adapter is not None
         stated = signature(_sign(EVENT, _keys(clinic)[0])["x-metriport-signature"].encode())
         headers = [] if stated is None else [(b"x-metriport-signature", stated)]
-        before = await clinic.adapter.ledger.waiting(limit=9)
+        before = await clinic.adapter.ledger.waiting(now=clinic.clock.now(), limit=9)
         answer = await http.post(ENTRY, content=EVENT, headers=headers)
-        return answer, len(await clinic.adapter.ledger.waiting(limit=9)) - len(before)
+        return answer, len(await clinic.adapter.ledger.waiting(now=clinic.clock.now(), limit=9)) - len(before)
 
     answer, kept = _at(visit)
 
@@ -162,7 +162,9 @@ def test_a_delivery_is_committed_before_it_is_answered() -> None:
         # Nobody had a turn between the answer and this moment.
         clinic.kill()
         successor = await clinic.start()
-        waiting = [one.delivery_id for one in await successor.ledger.waiting(limit=99)]
+        waiting = [
+            one.delivery_id for one in await successor.ledger.waiting(now=clinic.clock.now(), limit=99)
+        ]
         return answer.status_code, waiting.count("m-1")
 
     assert _at(visit) == (200, 1)

@@ -25,7 +25,7 @@ _BATCH = 50
 async def work_off(context: Context, read: Reader) -> int:
     """Works on the kept deliveries, oldest first; gives how many were finished. One that fails stops no other."""
     finished = 0
-    for delivery in await context.ledger.waiting(limit=_BATCH):
+    for delivery in await context.ledger.waiting(now=context.clock.now(), limit=_BATCH):
         finished += await _work(context, delivery, read)
     return finished
 

@@ -172,7 +172,7 @@ class Player:
             [_bare(row) for row in await self._ledger.in_states(frozenset(State), limit=limit)],
             [_bare(row) for row in await self._ledger.all_of(of)],
             [(slot.started_at, slot.ended_at) for slot in await self._ledger.latest(limit)],
-            await self._ledger.waiting(limit=limit),
+            await self._ledger.waiting(now=now, limit=limit),
             await self._ledger.timeline(of),
         )
 

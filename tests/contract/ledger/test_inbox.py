@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from adapter.ledger.store import Store
-from adapter.ports.ledger import Delivery
-from tests.contract.ledger.ledgers import after, on_ledger
+from adapter.ports.ledger import Arrival, ArrivalState, Delivery
+from tests.contract.ledger.ledgers import NOW, after, on_ledger
 
 
 def delivery(delivery_id: str = "d1", *, seconds: float = 0, body: bytes = b"{}") -> Delivery:
@@ -20,7 +21,7 @@ async def test_a_kept_delivery_waits_byte_for_byte(ledger: Store) -> None:
 
     await ledger.keep(kept)
 
-    assert await ledger.waiting(limit=5) == [kept]
+    assert await ledger.waiting(now=NOW, limit=5) == [kept]
 
 
 @on_ledger
@@ -29,8 +30,8 @@ async def test_the_oldest_waiting_come_first(ledger: Store) -> None:
     for kept in (young, old, middle):
         await ledger.keep(kept)
 
-    assert await ledger.waiting(limit=5) == [old, middle, young]
-    assert await ledger.waiting(limit=1) == [old]
+    assert await ledger.waiting(now=NOW, limit=5) == [old, middle, young]
+    assert await ledger.waiting(now=NOW, limit=1) == [old]
 
 
 @on_ledger
@@ -41,7 +42,7 @@ async def test_what_is_done_waits_no_longer(ledger: Store) -> None:
 
     await ledger.done(first, note="joined")
 
-    assert await ledger.waiting(limit=5) == [second]
+    assert await ledger.waiting(now=NOW, limit=5) == [second]
 
 
 @on_ledger
@@ -52,7 +53,7 @@ async def test_a_known_delivery_is_opened_again_with_its_newest_body(ledger: Sto
 
     await ledger.keep(again)
 
-    assert await ledger.waiting(limit=5) == [again]
+    assert await ledger.waiting(now=NOW, limit=5) == [again]
 
 
 @on_ledger
@@ -63,11 +64,70 @@ async def test_what_came_again_while_it_was_worked_on_stays_open(ledger: Store) 
 
     await ledger.done(first, note="done")
 
-    assert await ledger.waiting(limit=5) == [again]
+    assert await ledger.waiting(now=NOW, limit=5) == [again]
+
+
+@on_ledger
+async def test_deliveries_are_asked_for_by_kind(ledger: Store) -> None:
+    received, status = delivery("received"), replace(delivery("status"), kind="message.status")
+    await ledger.keep(received)
+    await ledger.keep(status)
+
+    assert await ledger.waiting(now=NOW, limit=5, kind="message.received") == [received]
+    assert await ledger.waiting(now=NOW, limit=5, but="message.received") == [status]
+
+
+@on_ledger
+async def test_what_could_not_be_done_now_waits_for_its_time(ledger: Store) -> None:
+    await ledger.keep(delivery())
+
+    await ledger.later(delivery(), due_at=after(30), note="the link does not answer")
+
+    assert await ledger.waiting(now=after(29), limit=5) == []
+    assert await ledger.waiting(now=after(30), limit=5) == [replace(delivery(), tries=1)]
+
+
+@on_ledger
+async def test_what_came_again_meanwhile_is_due_at_once(ledger: Store) -> None:
+    first, again = delivery(body=b"old link"), delivery(seconds=5, body=b"new link")
+    await ledger.keep(first)
+    await ledger.later(first, due_at=after(600), note="the link is dead")
+    await ledger.keep(again)
+
+    await ledger.later(first, due_at=after(600), note="the link is dead")
+
+    assert await ledger.waiting(now=after(5), limit=5) == [again]
+
+
+@on_ledger
+async def test_what_became_of_a_message_is_kept_with_its_delivery(ledger: Store) -> None:
+    arrival = Arrival(
+        message="m-1", communication="c-1", state=ArrivalState.WRITTEN, at=after(2), patient="p-1"
+    )
+    await ledger.keep(delivery())
+    await ledger.done(delivery(), note="written", arrival=arrival)
+    await ledger.keep(delivery(seconds=60))
+
+    assert await ledger.arrival("m-1") == arrival
+    assert await ledger.arrival("m-2") is None
+    assert [one.message for one in await ledger.waiting(now=after(60), limit=5)] == ["m-1"]
+    assert [line.what for line in await ledger.timeline("c-1")] == ["written"]
+
+
+@on_ledger
+async def test_a_message_is_recorded_once_until_its_state_changes(ledger: Store) -> None:
+    written = Arrival(message="m-1", communication="c-1", state=ArrivalState.WRITTEN, at=NOW, patient="p-1")
+    deleted = replace(written, state=ArrivalState.DELETED, at=after(9), patient=None)
+    for name, arrival in (("one", written), ("two", replace(written, at=after(5))), ("three", deleted)):
+        await ledger.keep(delivery(name))
+        await ledger.done(delivery(name), note=arrival.state.value, arrival=arrival)
+
+    assert await ledger.arrival("m-1") == replace(deleted, patient="p-1")
+    assert [line.what for line in await ledger.timeline("c-1")] == ["written", "deleted"]
 
 
 @on_ledger
 async def test_the_same_delivery_many_times_at_once_is_one(ledger: Store) -> None:
     await asyncio.gather(*(ledger.keep(delivery()) for _ in range(8)))
 
-    assert await ledger.waiting(limit=5) == [delivery()]
+    assert await ledger.waiting(now=NOW, limit=5) == [delivery()]

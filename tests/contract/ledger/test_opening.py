@@ -38,7 +38,7 @@ def test_what_was_kept_is_there_after_opening_again(ledger_url: str) -> None:
         async with open_ledger(ledger_url, now=after(1)) as ledger:
             assert await ledger.all_of("c1") == [intended[0]]
             assert await ledger.latest(5) == [intended[1]]
-            assert await ledger.waiting(limit=5) == [delivery]
+            assert await ledger.waiting(now=NOW, limit=5) == [delivery]
             assert await ledger.timeline("c1") == lines
             # The lock on a SQLite file proves that the lane's holder is gone; a PostgreSQL may have others on it.
             assert await ledger.hold_lane("b", now=after(1), seconds=10) is ledger_url.startswith("sqlite")

@@ -1,0 +1,103 @@
+"""A message that somebody sent in, and the names that its resources have on the FHIR server (design §3, Inbound)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from adapter.domain.tasks import NAMESPACE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linked:
+    """The bytes are behind a presigned link, which lives minutes and is a credential."""
+
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inside:
+    """The bytes are in the content itself, as base64."""
+
+    data: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """Only Metriport's document id is told; the bytes have to be asked for."""
+
+    document: str
+
+
+Source = Linked | Inside | Named
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enclosure:
+    """One attachment of a received message, before its bytes were fetched. `document` is Metriport's id of it."""
+
+    source: Source
+    content_type: str
+    document: str | None = None
+    title: str | None = field(default=None, repr=False)
+    description: str | None = field(default=None, repr=False)
+    created: str | None = None
+    type: Mapping[str, Any] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """One message from somebody else. `patient` is Metriport's id, `external_id` the account's own.
+
+    `person` is a FHIR Patient, when the content tells one: only good for finding candidates.
+    """
+
+    id: str
+    patient: str | None = None
+    external_id: str | None = None
+    person: Mapping[str, Any] | None = field(default=None, repr=False)
+    subject: str = field(default="", repr=False)
+    body: str = field(default="", repr=False)
+    sender: str | None = field(default=None, repr=False)
+    sender_address: str | None = None
+    destination: str | None = None
+    npis: tuple[str, ...] = ()
+    sent_at: datetime | None = None
+    received_at: datetime | None = None
+    enclosures: tuple[Enclosure, ...] = ()
+
+    @property
+    def communication(self) -> str:
+        """The id of its Communication on the FHIR server."""
+        return communication_id(self.id)
+
+
+def communication_id(message: str) -> str:
+    """The same message always has the same Communication, whoever tells of it and however often."""
+    return _named("communication", message)
+
+
+def document_name(message: str, *, document: str | None, sha256: str, copies: int) -> str:
+    """What an attachment's ids are made from: Metriport's document id, else the message's and its bytes.
+
+    `copies` counts equal attachments before it in the same message.
+    """
+    name = document or f"{message}/{sha256}"
+    return f"{name}/{copies + 1}" if copies else name
+
+
+def document_id(name: str) -> str:
+    """The id of an attachment's DocumentReference."""
+    return _named("documentreference", name)
+
+
+def binary_id(name: str) -> str:
+    """The id of an attachment's Binary."""
+    return _named("binary", name)
+
+
+def _named(kind: str, name: str) -> str:
+    return str(uuid.uuid5(NAMESPACE, f"{kind}/{name}"))
