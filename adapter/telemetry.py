@@ -7,7 +7,7 @@ import sys
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 _LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -86,4 +86,10 @@ class Metrics:
         )
         self.queue_length = Gauge(
             "adapter_queue_length", "Communications waiting to be prepared.", registry=self.registry
+        )
+        self.deliveries = Counter(
+            "adapter_deliveries",
+            "Webhook calls that were taken, by Metriport's type; others under `other`.",
+            ["kind"],
+            registry=self.registry,
         )

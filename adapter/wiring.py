@@ -93,19 +93,16 @@ class Adapter:
         """Verifies and keeps a delivery; gives the body of the 200 once it is committed."""
         keys = [key.get_secret_value() for key in self.settings.metriport.webhook_keys]
         webhook.verify(raw, signature, keys)
-        event = webhook.read(raw)
-        if isinstance(event, webhook.Ping):
-            return event.pong
-        await self.ledger.keep(
-            Delivery(
-                delivery_id=event.delivery_id,
-                kind=event.kind,
-                received_at=self.context.clock.now(),
-                body=raw,
+        event, now = webhook.read(raw), self.context.clock.now()
+        webhook.refuse_the_future(event, now=now)
+        pong = event.pong if isinstance(event, webhook.Ping) else None
+        if pong is None:
+            await self.ledger.keep(
+                Delivery(delivery_id=event.delivery_id, kind=event.kind, received_at=now, body=raw)
             )
-        )
-        self.worker.post()
-        return b"{}"
+            self.worker.post()
+        self.metrics.deliveries.labels(kind=event.counted_as).inc()
+        return pong or b"{}"
 
     def doorbell(self, path: str, headers: dict[str, str]) -> None:
         """Rings, after the secret was checked."""

@@ -5,6 +5,8 @@ One JSON error shape: `{"error": {"code", "message"}}`.
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -20,6 +22,10 @@ from adapter.errors import AdapterError, ConfigError, Rejected, Temporary, Unver
 _log = structlog.get_logger(__name__)
 
 MOST_BYTES: Final = 10_000_000
+BODY_SECONDS: Final = 10.0  # Metriport gives up after four
+
+_SIGNATURE: Final = "x-metriport-signature"
+_LENGTH: Final = re.compile(r"0*(\d{1,15})", re.ASCII)
 
 _STATUS: Final[tuple[tuple[type[AdapterError], int, str], ...]] = (
     (Unverified, 401, "unverified"),
@@ -29,8 +35,8 @@ _STATUS: Final[tuple[tuple[type[AdapterError], int, str], ...]] = (
 )
 
 
-class TooLarge(Rejected):
-    """A request body over the cap."""
+class NotRead(Rejected):
+    """A request whose body is not read, or not to its end; `status` is the answer's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +73,9 @@ def create_app(desk: Desk) -> Starlette:
 
     async def webhook(request: Request) -> Response:
         raw = await _body(request)
-        answer = await desk.webhook(raw, signature=request.headers.get("x-metriport-signature"))
+        # Which one of several would count is not said, so none does.
+        signatures = request.headers.getlist(_SIGNATURE)
+        answer = await desk.webhook(raw, signature=signatures[0] if len(signatures) == 1 else None)
         return Response(answer, media_type="application/json")
 
     async def doorbell(request: Request) -> Response:
@@ -126,10 +134,12 @@ def _refusal(error: AdapterError) -> Response:
     status, code = next(
         ((status, code) for kind, status, code in _STATUS if isinstance(error, kind)), (500, "internal")
     )
-    if isinstance(error, TooLarge):
-        status = error.status
+    headers = {}
+    if isinstance(error, NotRead):
+        # What is still to come belongs to no other request.
+        status, headers = error.status, {"connection": "close"}
     _log.info("request.refused", code=code, status=status)
-    return _answer(status, code, str(error))
+    return _answer(status, code, str(error), headers=headers)
 
 
 def _answer(
@@ -148,9 +158,29 @@ async def _no_route(_request: Request, error: Exception) -> Response:
 
 
 async def _body(request: Request) -> bytes:
+    """The body as it was signed: never inflated, and never more of it in memory than the cap."""
+    encodings = {one.strip().lower() for one in request.headers.getlist("content-encoding")}
+    if not encodings <= {"", "identity"}:
+        raise NotRead("The body is encoded; send it as it is, without Content-Encoding.", status=415)
+    if _declares_too_much(request):
+        raise _too_large()
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BYTES:
-            raise TooLarge(f"The body has more than {MOST_BYTES} bytes.", status=413)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                if len(body) + len(chunk) > MOST_BYTES:
+                    raise _too_large()
+                body += chunk
+    except TimeoutError:
+        raise NotRead(f"The body did not arrive within {BODY_SECONDS:g} s.", status=408) from None
     return bytes(body)
+
+
+def _declares_too_much(request: Request) -> bool:
+    stated = request.headers.get("content-length", "0")
+    length = _LENGTH.fullmatch(stated)
+    return length is None or int(length[1]) > MOST_BYTES
+
+
+def _too_large() -> NotRead:
+    return NotRead(f"The body has more than {MOST_BYTES} bytes.", status=413)
