@@ -9,41 +9,26 @@ from datetime import datetime
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import httpx
-import simplejson
 
 from adapter.domain.attachment import Content
 from adapter.domain.message import Message, Send
 from adapter.domain.outcome import Answer, TooLate, Unknown, Waiting
-from adapter.errors import ConfigError, Rejected, Temporary
+from adapter.errors import Rejected, Temporary
 from adapter.metriport import wire
-from adapter.metriport.exchange import (
-    FAILURES,
-    NO_CONNECTION,
-    Answered,
-    broken,
-    exchange,
-    in_words,
-    transport,
-    web_url,
-)
+from adapter.metriport.account import Deliveries
+from adapter.metriport.api import MOST_BYTES, PAGE, Query
+from adapter.metriport.exchange import FAILURES, NO_CONNECTION, broken, exchange, in_words, transport, web_url
 from adapter.ports.metriport import Listing
 
 SEND_SECONDS: Final = 20.0  # from the first look at the clock to the last byte of the answer (protocol §4.6)
-READ_SECONDS: Final = 20.0  # what the vendor's own client library allows
 UPLOAD_SECONDS: Final = 300.0  # 50 MB over a slow line
-PAGE: Final = 500
-MOST_PAGES: Final = 200
-_MOST_BYTES: Final = 64_000_000  # a page of 500 messages with every character escaped is a quarter of that
 _MOST_REFUSAL_BYTES: Final = 10_000
 
-_KEY: Final = re.compile(r"[!-~]+")
 _MEDIA_TYPE: Final = re.compile(r"[!-~][ -~]*")
 _ANY_TYPE: Final = "application/octet-stream"
-
-Query = Mapping[str, str | int]
 
 
 class Account(StrEnum):
@@ -62,7 +47,7 @@ class Check:
     sentence: str
 
 
-class MetriportClient:
+class MetriportClient(Deliveries):
     """Sends messages and documents, and learns what became of them (`ports.metriport.Messages`, `Documents`).
 
     Without `over`, three transports of its own: sends get a connection each, so that none is ever replayed on
@@ -82,12 +67,9 @@ class MetriportClient:
         over: httpx.AsyncBaseTransport | None = None,
         send_seconds: float = SEND_SECONDS,
     ) -> None:
-        self._base = _base(base_url)
-        self._key = _key(api_key)
-        self._now = now
+        super().__init__(base_url=base_url, api_key=api_key, now=now, over=over)
         self._send_seconds = send_seconds
         self._sending = over or transport(keep_alive=0)
-        self._reading = over or transport(keep_alive=4)
         self._bare = over or transport(keep_alive=0)
 
     async def __aenter__(self) -> Self:
@@ -114,7 +96,7 @@ class MetriportClient:
             request.headers["connection"] = "close"
             request.extensions["trace"] = gate.trace
             answered = await exchange(
-                self._sending, request, seconds=self._send_seconds, most_bytes=_MOST_BYTES
+                self._sending, request, seconds=self._send_seconds, most_bytes=MOST_BYTES
             )
             return wire.answer_to_send(answered.status, answered.headers, answered.body, now=self._now())
         except _Late:
@@ -143,16 +125,12 @@ class MetriportClient:
         """All outbound messages for one patient, page after page to the end."""
         doing = "Listing outbound messages at Metriport"
         query: Query = {"direction": "outbound", "patientId": patient, "count": PAGE}
-        url: httpx.URL | None = self._url("message", query)
-        seen: set[httpx.URL] = set()
         pages: list[wire.Page] = []
-        while url is not None and url not in seen and len(pages) < MOST_PAGES:
-            seen.add(url)
-            page = wire.read_listing_page(wire.read_json((await self._get(url, doing=doing)).body))
+        async for value in self._pages("message", query, doing=doing):
+            page = wire.read_listing_page(value)
             if page is None:
                 raise Temporary(f"{doing}: the answer is no list of messages.", applied=False)
             pages.append(page)
-            url = self._own(page.next_page) if page.next_page else None
         return wire.listing(pages)
 
     async def check(self) -> Check:
@@ -221,49 +199,6 @@ class MetriportClient:
             raise Temporary(f"{doing}: the answer is no list of documents.", applied=False)
         return found
 
-    # The wire
-
-    async def _read(self, path: str, query: Query, *, doing: str) -> Answered:
-        return await self._get(self._url(path, query), doing=doing)
-
-    async def _get(self, url: httpx.URL, *, doing: str) -> Answered:
-        request = httpx.Request("GET", url, headers=self._headers())
-        return await self._exchange(self._reading, request, doing=doing, applied=False)
-
-    async def _exchange(
-        self, over: httpx.AsyncBaseTransport, request: httpx.Request, *, doing: str, applied: bool
-    ) -> Answered:
-        try:
-            answered = await exchange(over, request, seconds=READ_SECONDS, most_bytes=_MOST_BYTES)
-        except FAILURES as error:
-            raise broken(error, doing=doing, applied=applied) from None
-        refused = answered.refusal(doing=doing, now=self._now())
-        if refused:
-            raise refused
-        return answered
-
-    def _request(
-        self, method: str, path: str, query: Query, *, json_body: Mapping[str, Any]
-    ) -> httpx.Request:
-        headers = self._headers() | {"content-type": "application/json"}
-        # ASCII, because half a surrogate pair has no UTF-8; numbers of FHIR resources are Decimals.
-        body = simplejson.dumps(json_body, ensure_ascii=True, use_decimal=True).encode("ascii")
-        return httpx.Request(method, self._url(path, query), headers=headers, content=body)
-
-    def _headers(self) -> dict[str, str]:
-        return {"x-api-key": self._key, "accept": "application/json", "user-agent": "metriport-fhir-adapter"}
-
-    def _url(self, path: str, query: Query) -> httpx.URL:
-        # As the vendor's client library encodes: space as +, @ as %40, comma and colon as they are.
-        encoded = urlencode(query, safe=",:", errors="replace")
-        base = str(self._base).rstrip("/")
-        return httpx.URL(f"{base}/medical/v1/{path}" + (f"?{encoded}" if encoded else ""))
-
-    def _own(self, link: str) -> httpx.URL | None:
-        """The link, when it stays on Metriport's origin: the key goes nowhere else."""
-        url = web_url(link, base=self._base)
-        return url if url and _origin(url) == _origin(self._base) else None
-
 
 class _Late(Exception):
     """The deadline had passed when the first byte was about to be written."""
@@ -285,22 +220,3 @@ class _Gate:
         if event == "http11.send_request_headers.started":
             self.pass_or_stop()
             self.passed = True
-
-
-def _base(stated: str) -> httpx.URL:
-    url = web_url(stated.rstrip("/"))
-    if url is None:
-        raise ConfigError("metriport.base_url is not the address of a server: https://host, nothing more.")
-    if url.query or url.fragment:
-        raise ConfigError("metriport.base_url has a query or a fragment; it is https://host, nothing more.")
-    return url
-
-
-def _key(stated: str) -> str:
-    if not _KEY.fullmatch(stated.strip()):
-        raise ConfigError("metriport.api_key is empty or has characters that an HTTP header cannot carry.")
-    return stated.strip()
-
-
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port

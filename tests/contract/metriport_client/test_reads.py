@@ -13,7 +13,8 @@ import pytest
 
 from adapter.domain.message import MessageState
 from adapter.errors import ConfigError, Rejected, Temporary
-from adapter.metriport.client import MOST_PAGES, Account
+from adapter.metriport.api import MOST_PAGES
+from adapter.metriport.client import Account
 from adapter.ports.metriport import Listing
 from tests.contract.metriport_client.clients import BASE, KEY, NOW, PATIENT, answering, client
 from tests.contract.metriport_client.loopback import answer, reset, saying, server
