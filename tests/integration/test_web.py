@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import httpx
@@ -15,7 +17,9 @@ import sqlalchemy as sa
 from adapter.config import Settings
 from adapter.domain.transmission import State
 from adapter.ledger.tables import metadata
+from adapter.metriport.webhook import MOST_AHEAD
 from adapter.simulators.metriport import SANDBOX_PATIENTS
+from adapter.simulators.metriport.events import EXAMPLE_TYPES
 from adapter.web.app import MOST_BYTES
 from tests.integration.people import communication, stage
 from tests.virtual.loop import run
@@ -128,6 +132,14 @@ def test_a_ping_is_answered_with_its_word() -> None:
     assert (answer.status_code, answer.json()) == (200, {"pong": "bürk"})
 
 
+def test_a_ping_is_answered_though_the_ledger_is_not_there() -> None:
+    async def visit(clinic: Site, http: httpx.AsyncClient) -> httpx.Response:
+        async with _locked(clinic):
+            return await _posted(b'{"ping": "x"}')(clinic, http)
+
+    assert _at(visit).json() == {"pong": "x"}
+
+
 def test_more_bytes_than_can_be_an_event_are_not_read() -> None:
     assert_error(_at(_posted(b" " * (MOST_BYTES + 1))), 413, "rejected")
 
@@ -197,6 +209,74 @@ def test_an_event_of_an_unknown_type_is_kept_and_counted() -> None:
     assert "adapter_deliveries_waiting 1.0" in before
     assert "adapter_deliveries_waiting 0.0" in after
     assert note == "kept"
+
+
+def test_a_delivery_that_comes_again_is_worked_on_again() -> None:
+    async def visit(clinic: Site, http: httpx.AsyncClient) -> tuple[list[str], list[str]]:
+        assert clinic.adapter is not None
+        ledger, waiting = clinic.adapter.ledger, []
+        for _ in range(2):
+            await _posted(EVENT)(clinic, http)
+            waiting.append([one.delivery_id for one in await ledger.waiting(limit=9, now=clinic.clock.now())])
+            await clinic.passes(5)
+        return waiting[0], waiting[1]
+
+    first, again = _at(visit)
+
+    assert "m-1" in first
+    assert again == ["m-1"]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "status"), [(-timedelta(days=3650), 200), (MOST_AHEAD, 200), (2 * MOST_AHEAD, 400)]
+)
+@pytest.mark.parametrize("body", [{"ping": "x"}, {"payload": {}}])
+def test_a_call_may_be_old_but_not_from_the_future(
+    ahead: timedelta, status: int, body: dict[str, Any]
+) -> None:
+    async def visit(clinic: Site, http: httpx.AsyncClient) -> httpx.Response:
+        meta = {"messageId": "m-1", "type": "ping", "when": (clinic.clock.now() + ahead).isoformat()}
+        return await _posted(json.dumps({"meta": meta, **body}).encode())(clinic, http)
+
+    assert _at(visit).status_code == status
+
+
+def test_what_is_taken_is_counted_by_type_and_what_is_refused_is_not() -> None:
+    async def visit(clinic: Site, http: httpx.AsyncClient) -> set[str]:
+        for kind in ("ping", "patient.admit", "patient.admit", "quokka", "wallaby"):
+            await _posted(json.dumps({"meta": {"type": kind}, "ping": "x"}).encode())(clinic, http)
+        await http.post(
+            ENTRY, content=b'{"meta": {"type": "patient.transfer"}}', headers=_sign(b"", "another")
+        )
+        lines = (await http.get("/metrics")).text.splitlines()
+        return {line for line in lines if line.startswith("adapter_deliveries_total")}
+
+    # The site's own ping is one, too.
+    assert _at(visit) == {
+        'adapter_deliveries_total{kind="ping"} 2.0',
+        'adapter_deliveries_total{kind="patient.admit"} 2.0',
+        'adapter_deliveries_total{kind="other"} 2.0',
+    }
+
+
+@pytest.mark.parametrize("kind", EXAMPLE_TYPES)
+def test_every_event_that_metriport_documents_is_taken_and_kept(kind: str) -> None:
+    async def visit(clinic: Site, http: httpx.AsyncClient) -> tuple[int, list[tuple[str, bool]], str]:
+        assert clinic.adapter is not None
+        clinic.metriport.announce(kind, clinic.clock.now(), patientId=SANDBOX_PATIENTS[0].id)
+        await clinic.passes(5)
+        async with clinic.adapter.insights._database.reading() as connection:
+            deliveries = metadata.tables["deliveries"]
+            rows = await connection.execute(sa.select(deliveries.c.kind, deliveries.c.done))
+            there = [(row.kind, row.done) for row in rows]
+        shown = await clinic.adapter.metriport.webhook_status()
+        return shown.failed, there, (await http.get("/metrics")).text
+
+    failed, there, metrics = _at(visit)
+
+    assert failed == 0
+    assert there == [(kind, True)]
+    assert f'adapter_deliveries_total{{kind="{kind}"}} 1.0' in metrics
 
 
 # --- the doorbell -----------------------------------------------------------------------------------------------------
