@@ -161,6 +161,26 @@ class AttachmentsGroup(_Group):
     )
 
 
+class PatientsGroup(_Group):
+    """How patients here and at Metriport are tied together."""
+
+    external_id_system: str | None = Field(
+        None,
+        description="Identifier system of the Patient that Metriport knows as `externalId`; unset: `Patient.id`.",
+    )
+
+
+class InboundGroup(_Group):
+    """Messages that others send in."""
+
+    most_bytes: int = Field(100_000_000, ge=1, description="The largest attachment that is taken in, in bytes.")
+    spool_directory: Path | None = Field(
+        None,
+        description="Where attachments are kept on disk while they are written; unset: the system's temporary "
+        "directory. Nothing there outlives the process.",
+    )
+
+
 class TelemetryGroup(_Group):
     """What the adapter says of itself. Patient content is never in it."""
 
@@ -187,6 +207,8 @@ class Settings(BaseSettings):
     mappings: MappingsGroup = MappingsGroup()
     recipients: RecipientsGroup = RecipientsGroup()
     attachments: AttachmentsGroup = AttachmentsGroup()
+    patients: PatientsGroup = PatientsGroup()
+    inbound: InboundGroup = InboundGroup()
     telemetry: TelemetryGroup = TelemetryGroup()
 
     @classmethod
@@ -310,7 +332,6 @@ def parse_marker(value: str) -> Marker:
 def fields() -> Iterator[tuple[str, str, Any]]:
     """Every setting: group, name, and its pydantic field with description and default."""
     for group, holder in Settings.model_fields.items():
-        model = holder.annotation
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            for name, field in model.model_fields.items():
-                yield group, name, field
+        model: Any = holder.annotation
+        for name, field in model.model_fields.items():
+            yield group, name, field

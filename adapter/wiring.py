@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from urllib.parse import parse_qsl
 
 import httpx
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp
 from adapter.config import Settings, parse_marker
 from adapter.domain.pacing import Pace
 from adapter.domain.ranking import Rank
+from adapter.domain.received import Notice, Received
 from adapter.domain.resource import Resource
 from adapter.errors import AdapterError, ConfigError, Conflict, Rejected, Temporary
 from adapter.fhir.client import FhirClient
@@ -28,13 +30,16 @@ from adapter.fhir.subscription import Outcome, ensure, wanted
 from adapter.ledger.insights import Insights, open_insights
 from adapter.ledger.store import Store, open_ledger
 from adapter.mapping.engine import Mappings
-from adapter.metriport import webhook
+from adapter.metriport import lifted, received, webhook
 from adapter.metriport.client import MetriportClient
 from adapter.metriport.content import WebContent
+from adapter.metriport.spool import spool
+from adapter.pipelines.inbound import context as inbound
 from adapter.pipelines.outbound.context import Context, Policy
 from adapter.pipelines.outbound.look import Sighting
 from adapter.ports.clock import Clock
 from adapter.ports.ledger import Delivery
+from adapter.ports.mail import Mail, Spooled
 from adapter.telemetry import Metrics
 from adapter.web.app import Health, create_app
 from adapter.worker import Rhythm, Worker
@@ -184,6 +189,41 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
+def inbound_of(context: Context, settings: Settings, *, mail: Mail) -> inbound.Context:
+    """What the inbound steps work with, beside the outbound ones."""
+    return inbound.Context(
+        fhir=context.fhir,
+        web=context.web,
+        mail=mail,
+        spool=partial(spool, folder=settings.inbound.spool_directory),
+        mappings=context.mappings,
+        ledger=context.ledger,
+        clock=context.clock,
+        policy=inbound.Inbound(
+            marker=context.policy.marker,
+            external_id_system=settings.patients.external_id_system,
+            most_bytes=settings.inbound.most_bytes,
+        ),
+        read=inbound.Readers(notice=_notice, content=_received, delivery=_delivery),
+    )
+
+
+def _notice(raw: bytes) -> Notice | None:
+    event = webhook.read(raw)
+    if not isinstance(event, webhook.ReceivedEvent):
+        return None
+    return Notice(links=event.links, patient=event.patient, external_id=event.external_id)
+
+
+def _received(content: Spooled) -> Received | None:
+    return received.read(lifted.read(content.read_at))
+
+
+def _delivery(raw: bytes, now: datetime) -> Delivery:
+    event = webhook.read(raw)
+    return Delivery(delivery_id=event.delivery_id, kind=event.kind, received_at=now, body=raw)
+
+
 @asynccontextmanager
 async def neighbours(
     settings: Settings, clock: Clock, transports: Transports
@@ -271,6 +311,7 @@ async def adapter(
             metriport=metriport,
             worker=Worker(
                 context=context,
+                inbound=inbound_of(context, settings, mail=metriport),
                 read_delivery=webhook.final_status,
                 rhythm=rhythm
                 or Rhythm(sweep=settings.watch.sweep_seconds, patrol=settings.watch.patrol_seconds),

@@ -12,17 +12,26 @@ import structlog
 
 from adapter.domain.ranking import Rank
 from adapter.domain.reasons import Reason
+from adapter.domain.transmission import State
 from adapter.errors import AdapterError, ConfigError, Conflict, MappingError, Rejected, Temporary
+from adapter.pipelines.inbound.arrivals import arrive, renew
+from adapter.pipelines.inbound.context import RECEIVED
+from adapter.pipelines.inbound.context import Context as InboundContext
 from adapter.pipelines.inbound.deliveries import Reader, work_off
+from adapter.pipelines.inbound.matching import apply_answers, close_settled
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.lane import CLAIM_AHEAD_SECONDS, Lane, Prepared
 from adapter.pipelines.outbound.look import Sighting, look, patrol, sweep
 from adapter.pipelines.outbound.park import park
 from adapter.pipelines.outbound.prepare import complete, plan
 from adapter.pipelines.outbound.queue import Queue
+from adapter.pipelines.outbound.resolve import Resolver
 from adapter.pipelines.outbound.track import due, recover
+from adapter.ports.ledger import Delivery
 
 _log = structlog.get_logger(__name__)
+
+_MOST_ARRIVING = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +43,7 @@ class Rhythm:
     track: float = 1.0
     lease: float = 15.0
     preparers: int = 4
+    arrivals: int = 6
     ahead: int = 8
 
 
@@ -42,17 +52,23 @@ class Worker:
     """One process's share of the work."""
 
     context: Context
+    inbound: InboundContext
     read_delivery: Reader
     rhythm: Rhythm = field(default_factory=Rhythm)
     queue: Queue = field(default_factory=Queue)
 
     def __post_init__(self) -> None:
         self.lane = Lane(context=self.context)
+        self.resolver = Resolver(context=self.context)
         self._prepared: list[Prepared] = []
         self._look = asyncio.Event()
         self._work = asyncio.Event()
         self._ready = asyncio.Event()
         self._mail = asyncio.Event()
+        self._parcels = asyncio.Event()
+        self._arriving: dict[str, asyncio.Task[None]] = {}
+        self._side_by_side = asyncio.Semaphore(self.rhythm.arrivals)
+        self._dead: list[Delivery] = []
         self._holds_lane = asyncio.Event()
         self._stopping = False
         self._carrying = asyncio.Lock()
@@ -68,6 +84,7 @@ class Worker:
     def post(self) -> None:
         """A delivery was kept: work it off now."""
         self._mail.set()
+        self._parcels.set()
 
     async def run(self) -> None:
         """Works until cancelled. What is claimed at that moment is carried to its end first, for some seconds."""
@@ -76,6 +93,8 @@ class Worker:
             self._loop("patrol", self._patrol, self.rhythm.patrol, None),
             self._loop("track", self._track, self.rhythm.track, None),
             self._loop("deliveries", self._deliveries, self.rhythm.sweep, self._mail),
+            self._loop("arrivals", self._arrivals, self.rhythm.track, self._parcels),
+            self._loop("answers", self._answers, self.rhythm.sweep, None),
             self._loop("lease", self._lease, self.rhythm.lease / 3, None),
             self._send(),
             *(self._prepare() for _ in range(self.rhythm.preparers)),
@@ -95,9 +114,10 @@ class Worker:
             # A claim that is left behind would be of unknown outcome for minutes: give it time to end.
             async with asyncio.timeout(25):
                 await asyncio.shield(self._idle())
-        for task in tasks:
+        going = [*tasks, *self._arriving.values()]
+        for task in going:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*going, return_exceptions=True)
         with suppress(AdapterError):
             await self.context.ledger.leave_lane(self.context.life)
 
@@ -141,15 +161,46 @@ class Worker:
         await patrol(self.context, in_flight=self.queue.in_work)
         if self._holds_lane.is_set():
             await recover(self.context, in_flight=self.queue.in_work)
+        await close_settled(self.inbound)
 
     async def _deliveries(self) -> None:
         while await work_off(self.context, self.read_delivery):
             pass
 
+    async def _arrivals(self) -> None:
+        """Starts on each received message by itself: a slow link keeps no other from being fetched while it lives."""
+        ended = [name for name, task in self._arriving.items() if task.done()]
+        results = [self._arriving.pop(name) for name in ended]
+        dead, self._dead = self._dead, []
+        if dead:
+            await renew(self.inbound, dead)
+        now = self.context.clock.now()
+        for delivery in await self.context.ledger.waiting(now=now, limit=_MOST_ARRIVING, kind=RECEIVED):
+            if delivery.delivery_id not in self._arriving:
+                self._arriving[delivery.delivery_id] = asyncio.create_task(self._arrive(delivery))
+        for task in results:
+            task.result()
+
+    async def _arrive(self, delivery: Delivery) -> None:
+        async with self._side_by_side:
+            if not await arrive(self.inbound, delivery):
+                self._dead.append(delivery)
+
+    async def _answers(self) -> None:
+        await apply_answers(self.inbound)
+
     async def _track(self) -> None:
         for row in await self.context.ledger.due(self.context.clock.now(), limit=50):
             if row.communication not in self.queue.in_work:
                 await due(self.context, row)
+                if row.state is State.UNKNOWN and self._holds_lane.is_set():
+                    self._take_again(await self.resolver.resolve(row))
+
+    def _take_again(self, prepared: list[Prepared]) -> None:
+        for one in prepared:
+            self.queue.begin(one.wish.row.communication)
+            self._prepared.append(one)
+            self._ready.set()
 
     async def _lease(self) -> None:
         holds = await self.context.ledger.hold_lane(

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
+from adapter.domain.resource import text
 from adapter.domain.tasks import NAMESPACE
+
+_MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]{1,80}/[\w!#$&^.+-]{1,120}(\s*;[\x20-\x7e]{1,200})?", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """What Metriport's call tells: where the message is to be had, and whose it is when it was matched.
+
+    The links are presigned and live minutes; `patient` is Metriport's id, `external_id` the account's own.
+    """
+
+    links: tuple[str, ...] = field(repr=False)
+    patient: str | None = None
+    external_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,9 +36,9 @@ class Linked:
 
 @dataclass(frozen=True, kw_only=True)
 class Inside:
-    """The bytes are in the content itself, as base64."""
+    """The bytes are in the content itself; each call gives its base64 anew, piece by piece, as it stands there."""
 
-    data: str = field(repr=False)
+    pieces: Callable[[], Iterator[bytes]] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +56,7 @@ class Enclosure:
     """One attachment of a received message, before its bytes were fetched. `document` is Metriport's id of it."""
 
     source: Source
-    content_type: str
+    content_type: str | None = None
     document: str | None = None
     title: str | None = field(default=None, repr=False)
     description: str | None = field(default=None, repr=False)
@@ -101,3 +117,9 @@ def binary_id(name: str) -> str:
 
 def _named(kind: str, name: str) -> str:
     return str(uuid.uuid5(NAMESPACE, f"{kind}/{name}"))
+
+
+def media_type(value: object) -> str | None:
+    """The media type in the form that R4 and HTTP take; `None` when it is none."""
+    stated = text(value) or ""
+    return " ".join(stated.split()) if _MEDIA_TYPE.fullmatch(stated) else None

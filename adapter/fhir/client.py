@@ -15,7 +15,8 @@ from adapter.errors import AdapterError, Conflict, Rejected, Temporary
 from adapter.fhir import capabilities, wire
 from adapter.fhir.answers import is_absent
 from adapter.fhir.capabilities import Capabilities
-from adapter.fhir.transport import Reply, Transport
+from adapter.fhir.transport import Reply, Transport, grouped
+from adapter.ports.fhir import Presence
 
 PAGE_SIZE: Final = 200
 MOST_PAGES: Final = 1000
@@ -23,6 +24,7 @@ MOST_PAGES: Final = 1000
 # HAPI keeps the number of versions for a minute and leaves out the oldest of those written since, unless asked by time.
 _EVER: Final = ("_since", "1970-01-01T00:00:00Z")
 _COUNT: Final = ("_count", str(PAGE_SIZE))
+_GONE: Final = 410
 _NO_HISTORY: Final = frozenset({400, 405, 501})
 
 
@@ -64,6 +66,24 @@ class FhirClient:
                 return None
             raise
         return wire.resource(value, what=f"GET {path}", type=type, id=id)
+
+    async def presence(self, type: str, id: str) -> Presence:
+        """Whether the resource is there, was deleted (410), or never was."""
+        try:
+            await self._fhir.request("GET", wire.location(type, id))
+        except Rejected as error:
+            if not is_absent(error):
+                raise
+            return Presence.DELETED if error.status == _GONE else Presence.NEVER
+        return Presence.THERE
+
+    async def find(self, type: str, parameters: Sequence[tuple[str, str]], *, limit: int) -> list[Resource]:
+        """The first matches, by `POST {type}/_search`: what is searched for stands in no URL."""
+        what = f"POST {type}/_search"
+        asked = [*parameters, ("_count", str(limit))]
+        reply = await self._fhir.request("POST", f"{type}/_search", form=asked)
+        page = wire.resource(reply.value, what=what, type="Bundle")
+        return list(wire.matches(page, type))[:limit]
 
     async def read_bytes(self, binary_id: str, *, most_bytes: int = MOST_BYTES) -> bytes:
         """A Binary's content, raw, at most `most_bytes` + 1 of it.
@@ -174,10 +194,7 @@ class FhirClient:
             yield page
 
     async def _page(self, path: str, parameters: Sequence[tuple[str, str]]) -> Any:
-        grouped: dict[str, list[str]] = {}
-        for name, value in parameters:
-            grouped.setdefault(name, []).append(value)
-        return await self._fhir.execute(path, method="get", params=grouped)
+        return await self._fhir.execute(path, method="get", params=grouped(parameters))
 
     async def capabilities(self) -> Capabilities:
         """What the server says of itself."""

@@ -6,7 +6,7 @@ Stock fhirpy opens a new aiohttp session for each call, cannot send `If-Match` a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -84,6 +84,7 @@ class Transport(AsyncFHIRClient):
         *,
         data: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
+        form: Sequence[tuple[str, str]] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """One exchange, never repeated here.
@@ -94,7 +95,10 @@ class Transport(AsyncFHIRClient):
             Rejected: any other 4xx; 404 and 410, too (`answers.is_absent`).
         """
         what = _what(method, path, params)
-        request = self._request(method, path, data=data, params=params, headers=headers)
+        if form is None:
+            request = self._request(method, path, data=data, params=params, headers=headers)
+        else:
+            request = self._asking(path, form)
         with _typed(what):
             async with asyncio.timeout(WHOLE_SECONDS):
                 response = await self._http.send(request, auth=None, follow_redirects=False)
@@ -121,6 +125,12 @@ class Transport(AsyncFHIRClient):
                     await response.aclose()
         self._check(Answer(status=response.status_code, headers=_lower(response), body=body), what=what)
         return body
+
+    def _asking(self, path: str, form: Sequence[tuple[str, str]]) -> httpx.Request:
+        """A search whose parameters travel in the body: https://hl7.org/fhir/R4/http.html#search"""
+        headers = {**self._build_request_headers(), **_READING}
+        url = self._build_request_url(path, None)
+        return self._http.build_request("POST", url, data=grouped(form), headers=headers, timeout=TIMEOUT)
 
     def _request(
         self,
@@ -164,6 +174,14 @@ def _pairs(params: Mapping[str, Any] | None) -> list[tuple[str, str]]:
         for name, values in (params or {}).items()
         for value in (values if isinstance(values, list) else [values])
     ]
+
+
+def grouped(pairs: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    """The values by name, in order."""
+    grouped: dict[str, list[str]] = {}
+    for name, value in pairs:
+        grouped.setdefault(name, []).append(value)
+    return grouped
 
 
 def _what(method: str, path: str, params: Mapping[str, Any] | None) -> str:

@@ -31,7 +31,7 @@ class Inbox:
             "body": delivery.body,
             "done": False,
             "note": None,
-            "tries": 0,
+            "tries": delivery.tries,
             "due_at": None,
         }
         again = sa.update(deliveries).where(deliveries.c.delivery_id == delivery.delivery_id).values(values)

@@ -18,9 +18,9 @@ from adapter.domain.message import Message, Send
 from adapter.domain.outcome import Answer, TooLate, Unknown, Waiting
 from adapter.errors import Rejected, Temporary
 from adapter.metriport import wire
-from adapter.metriport.account import Deliveries
 from adapter.metriport.api import MOST_BYTES, PAGE, Query
 from adapter.metriport.exchange import FAILURES, NO_CONNECTION, broken, exchange, in_words, transport, web_url
+from adapter.metriport.mail import MetriportMail
 from adapter.ports.metriport import Listing
 
 SEND_SECONDS: Final = 20.0  # from the first look at the clock to the last byte of the answer (protocol §4.6)
@@ -47,7 +47,7 @@ class Check:
     sentence: str
 
 
-class MetriportClient(Deliveries):
+class MetriportClient(MetriportMail):
     """Sends messages and documents, and learns what became of them (`ports.metriport.Messages`, `Documents`).
 
     Without `over`, three transports of its own: sends get a connection each, so that none is ever replayed on

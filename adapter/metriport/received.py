@@ -12,12 +12,13 @@ from dataclasses import replace
 from typing import Any, Final
 
 from adapter.domain.destination import parse
-from adapter.domain.received import Enclosure, Inside, Linked, Named, Received, Source
+from adapter.domain.received import Enclosure, Inside, Linked, Named, Received, Source, media_type
 from adapter.domain.resource import Resource, contained, items, obj, text
 from adapter.metriport import wire
+from adapter.metriport.lifted import base64_of
 
-_ANY_TYPE: Final = "application/octet-stream"
-_MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]{1,80}/[\w!#$&^.+-]{1,120}(\s*;[\x20-\x7e]{1,200})?", re.ASCII)
+_URI: Final = re.compile(r"[a-z][a-z0-9+.-]*:[!-~]{1,200}")
+_CODE: Final = re.compile(r"[!-~]{1,64}")
 _WRAPPERS: Final = ("bundle", "communication", "message")
 
 
@@ -150,9 +151,9 @@ def _of_target(target: Resource | None, reference: str, resources: list[Resource
     if target is None:
         document = wire.identifier(reference.rpartition("/")[2])
         if document:
-            yield Enclosure(source=Named(document=document), document=document, content_type=_ANY_TYPE)
+            yield Enclosure(source=Named(document=document), document=document)
     elif _is(target, "Binary"):
-        yield _enclosure(Inside(data=str(target.get("data") or "")), target)
+        yield _enclosure(_inside(target), target)
     else:
         yield from _of_document(target, resources)
 
@@ -170,13 +171,18 @@ def _of_document(document: Resource, resources: list[Resource]) -> Iterator[Encl
 def _source(attachment: Mapping[str, Any], resources: list[Resource], document: str | None) -> Source | None:
     data, url = attachment.get("data"), text(attachment.get("url"))
     if isinstance(data, str):
-        return Inside(data=data)
+        return _inside(attachment)
     binary = _target(resources, url) if url else None
     if binary is not None:
-        return Inside(data=str(binary.get("data") or ""))
+        return _inside(binary)
     if url and url.lower().startswith(("http://", "https://")):
         return Linked(url=url)
     return Named(document=document) if document else None
+
+
+def _inside(holder: Mapping[str, Any]) -> Inside:
+    data = holder.get("data")
+    return Inside(pieces=base64_of(data if isinstance(data, str) else ""))
 
 
 def _enclosure(
@@ -187,14 +193,24 @@ def _enclosure(
     about: Mapping[str, Any] | None = None,
 ) -> Enclosure:
     told = obj(about)
-    stated = text(attachment.get("contentType")) or ""
     created = text(attachment.get("creation")) or text(told.get("date"))
     return Enclosure(
         source=source,
         document=document,
-        content_type=stated if _MEDIA_TYPE.fullmatch(stated) else _ANY_TYPE,
+        content_type=media_type(attachment.get("contentType")),
         title=wire.sentence(attachment.get("title")),
         description=wire.sentence(told.get("description")),
         created=created if wire.moment(created) else None,
-        type=obj(told.get("type")) or None,
+        type=_type(told.get("type")),
     )
+
+
+def _type(concept: object) -> Mapping[str, Any] | None:
+    """The kind of document, as far as R4 takes it: somebody else's slip must not keep a document out."""
+    codings = [
+        {"system": one["system"], "code": one["code"], "display": wire.sentence(one.get("display"))}
+        for one in items(obj(concept).get("coding"))
+        if _URI.fullmatch(str(one.get("system"))) and _CODE.fullmatch(str(one.get("code")))
+    ]
+    named = wire.sentence(obj(concept).get("text"))
+    return {"coding": codings, "text": named} if codings or named else None

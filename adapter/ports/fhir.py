@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from enum import StrEnum
 from typing import Protocol
 
 from adapter.domain.resource import Resource
+
+
+class Presence(StrEnum):
+    """What a server knows of an id."""
+
+    THERE = "there"
+    DELETED = "deleted"
+    NEVER = "never"
 
 
 class FhirServer(Protocol):
@@ -35,6 +44,22 @@ class FhirServer(Protocol):
 
     async def put(self, resource: Resource) -> Resource:
         """Creates or replaces the resource under its own id."""
+        ...
+
+    async def presence(self, type: str, id: str) -> Presence:
+        """Whether the resource is there, was deleted, or never was."""
+        ...
+
+    async def find(self, type: str, parameters: Sequence[tuple[str, str]], *, limit: int) -> list[Resource]:
+        """The first matches, asked for so that no value stands in a URL: for searches by what a patient is like."""
+        ...
+
+    async def transaction(self, bundle: Resource) -> Resource:
+        """Carries the whole transaction out, or nothing of it.
+
+        Raises:
+            Conflict: an entry names a version that is not current.
+        """
         ...
 
     def search(self, type: str, parameters: Sequence[tuple[str, str]]) -> AsyncIterator[Resource]:

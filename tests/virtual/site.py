@@ -27,7 +27,7 @@ from adapter.pipelines.outbound.context import Context, Policy
 from adapter.simulators import fhir, metriport
 from adapter.simulators.fhir import World as FhirWorld
 from adapter.simulators.http import Call, Neighbour, Request
-from adapter.wiring import Adapter, policy_of, wanted_subscription
+from adapter.wiring import Adapter, inbound_of, policy_of, wanted_subscription
 from adapter.worker import Rhythm, Worker
 from tests.virtual.loop import VirtualClock
 from tests.virtual.sqlite import in_thread_engine
@@ -199,7 +199,12 @@ class Site:
             life=f"life{len(self._lines)}",
             nonce=lambda: f"{numbers.getrandbits(48):012x}",
         )
-        worker = Worker(context=context, read_delivery=webhook.final_status, rhythm=rhythm or Rhythm())
+        worker = Worker(
+            context=context,
+            inbound=inbound_of(context, self.settings, mail=client),
+            read_delivery=webhook.final_status,
+            rhythm=rhythm or Rhythm(),
+        )
         self.adapter = Adapter(
             settings=self.settings,
             context=context,

@@ -1,6 +1,7 @@
 """Webhook deliveries that were kept: what is to be done about each (protocol §8).
 
-Today's events are the final statuses of what we sent. All others are kept and counted; none is lost.
+Final statuses of what we sent are absorbed here; received messages have a lane of their own (`arrivals`). All others
+are kept and counted; none is lost.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable
 import structlog
 
 from adapter.errors import Rejected, Temporary
+from adapter.pipelines.inbound.context import RECEIVED
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.track import absorb
 from adapter.ports.ledger import Delivery, FinalStatus
@@ -25,7 +27,8 @@ _BATCH = 50
 async def work_off(context: Context, read: Reader) -> int:
     """Works on the kept deliveries, oldest first; gives how many were finished. One that fails stops no other."""
     finished = 0
-    for delivery in await context.ledger.waiting(now=context.clock.now(), limit=_BATCH):
+    now = context.clock.now()
+    for delivery in await context.ledger.waiting(now=now, limit=_BATCH, but=RECEIVED):
         finished += await _work(context, delivery, read)
     return finished
 

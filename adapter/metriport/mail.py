@@ -1,0 +1,85 @@
+"""What is asked of Metriport about messages that others send in: `ports.mail.Mail`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import quote
+
+from adapter.domain.resource import Resource, items, obj, text
+from adapter.errors import Rejected
+from adapter.metriport import wire
+from adapter.metriport.account import Deliveries
+
+_RECEIVED: Final = "message.received"
+_NOT_FOUND: Final = 404
+_MOST_REDELIVERED: Final = 1000
+_GENDERS: Final = {"F": "female", "M": "male", "O": "other"}
+
+
+class MetriportMail(Deliveries):
+    """The calls about messages that others send in."""
+
+    async def redelivered(self, *, since: datetime) -> AsyncIterator[bytes]:
+        """The calls about received messages that Metriport first made since then, anew and with fresh links."""
+        wanted = []
+        async for request in self.deliveries():
+            # Newest first: what comes after an older one is older still.
+            if request.created_at is not None and request.created_at < since:
+                break
+            if request.kind in {_RECEIVED, None}:
+                wanted.append(request.id)
+        for request_id in reversed(wanted[:_MOST_REDELIVERED]):
+            yield await self.redeliver(request_id)
+
+    async def document_link(self, document: str, *, patient: str) -> str | None:
+        """A presigned link to a document of the patient's; `None` when Metriport does not list it."""
+        doing = "Asking Metriport for a document"
+        listed = await self._read("document", {"patientId": patient}, doing=doing)
+        name = _file_name(wire.read_json(listed.body), document)
+        if name is None:
+            return None
+        answered = await self._read("document/download-url", {"fileName": name}, doing=doing)
+        return text(obj(wire.read_json(answered.body)).get("url"))
+
+    async def person(self, patient: str) -> Resource | None:
+        """Whom Metriport knows under its id, as a FHIR Patient; `None` when it does not know the id."""
+        path = f"patient/{quote(patient, safe='')}"
+        try:
+            found = await self._read(path, {}, doing="Asking Metriport for a patient")
+        except Rejected as error:
+            if error.status == _NOT_FOUND and error.issues:
+                return None
+            raise
+        return _patient(obj(wire.read_json(found.body)))
+
+
+def _file_name(listed: object, document: str) -> str | None:
+    for row in items(obj(listed).get("documents")):
+        if row.get("id") == document:
+            titles = [obj(one.get("attachment")).get("title") for one in items(row.get("content"))]
+            return next((name for one in [*titles, row.get("fileName")] if (name := text(one))), None)
+    return None
+
+
+def _patient(found: Mapping[str, Any]) -> Resource | None:
+    """Metriport's demographics as a FHIR Patient (Metriport contract §3): several names are joined by commas."""
+    family, given = text(found.get("lastName")), text(found.get("firstName"))
+    if not (family or given):
+        return None
+    addresses = found.get("address")
+    places = items(addresses) if isinstance(addresses, list) else [obj(addresses)]
+    numbers = [text(one.get("phone")) for one in items(found.get("contact"))]
+    return {
+        "resourceType": "Patient",
+        "name": [{"family": one, "given": _names(given)} for one in _names(family) or [""]],
+        "birthDate": text(found.get("dob")),
+        "gender": _GENDERS.get(str(found.get("genderAtBirth"))),
+        "address": [{"postalCode": text(one.get("zip"))} for one in places],
+        "telecom": [{"system": "phone", "value": number} for number in numbers if number],
+    }
+
+
+def _names(joined: str | None) -> list[str]:
+    return [name for one in (joined or "").split(",") if (name := one.strip())]

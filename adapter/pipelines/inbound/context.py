@@ -1,0 +1,63 @@
+"""What the inbound steps work with: the ports, the readers of Metriport's bytes, and the site's policy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+from weakref import WeakValueDictionary
+
+from adapter.domain.marker import Marker
+from adapter.domain.received import Notice, Received
+from adapter.ports.clock import Clock
+from adapter.ports.fhir import FhirServer
+from adapter.ports.ledger import Delivery, Ledger
+from adapter.ports.mail import Mail, Spool, Spooled
+from adapter.ports.mappings import Mappings
+from adapter.ports.metriport import Web
+
+RECEIVED: Final = "message.received"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inbound:
+    """What a site decides about received messages.
+
+    `external_id_system` is the identifier system that Metriport's `externalId` belongs to; unset, it is `Patient.id`.
+    """
+
+    marker: Marker = field(default_factory=Marker)
+    external_id_system: str | None = None
+    most_bytes: int = 100_000_000
+    most_content_bytes: int = 400_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readers:
+    """What the edge makes of Metriport's bytes; `None` where they are not that."""
+
+    notice: Callable[[bytes], Notice | None]
+    content: Callable[[Spooled], Received | None]
+    delivery: Callable[[bytes, datetime], Delivery]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """Everything an inbound step may touch."""
+
+    fhir: FhirServer
+    web: Web
+    mail: Mail
+    spool: Spool
+    mappings: Mappings
+    ledger: Ledger
+    clock: Clock
+    policy: Inbound
+    read: Readers
+    _at_work: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+
+    def alone_with(self, message: str) -> asyncio.Lock:
+        """The same message may be told of by several calls at once: one of them writes, the others find it there."""
+        return self._at_work.setdefault(message, asyncio.Lock())

@@ -1,0 +1,125 @@
+"""Getting a received message and its attachments while their links live (protocol §8)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Final
+
+from adapter.domain.received import Enclosure, Inside, Linked, Named, Notice, Received, media_type
+from adapter.errors import AdapterError, Rejected
+from adapter.pipelines.inbound.context import Context
+from adapter.ports.ledger import Delivery
+from adapter.ports.mail import Spooled
+
+_SECONDS: Final = 300.0  # for a large one over a slow line; a link lives about as long
+ANY_TYPE: Final = "application/octet-stream"
+_DEAD: Final = frozenset({401, 403, 404, 410})  # storages answer 403 for a presigned link that has ended
+
+
+class LinkDead(AdapterError):
+    """A link has ended, or leads nowhere: a fresh one may bring what it stood for."""
+
+
+class Unusable(AdapterError):
+    """What came is no message, or no attachment that can be kept: a fresh link would bring the same."""
+
+
+@asynccontextmanager
+async def content_of(context: Context, delivery: Delivery) -> AsyncIterator[Received]:
+    """The message that the delivery tells of. Attachments inside it can be read until the end of the block.
+
+    Raises:
+        Temporary: it cannot be had now.
+        LinkDead, Unusable: it cannot be had by the links that there are.
+    """
+    notice = context.read.notice(delivery.body)
+    if notice is None or not notice.links:
+        raise Unusable("a call that tells of a received message has no link to it")
+    async with AsyncExitStack() as stack:
+        received = await _first_message(context, stack, notice)
+        yield replace(
+            received,
+            patient=received.patient or notice.patient,
+            external_id=received.external_id or notice.external_id,
+        )
+
+
+async def _first_message(context: Context, stack: AsyncExitStack, notice: Notice) -> Received:
+    failure: AdapterError = Unusable("what is behind the link of a received message is no message")
+    for link in notice.links:
+        linked = _linked(context, link, most_bytes=context.policy.most_content_bytes)
+        try:
+            spooled, _ = await stack.enter_async_context(linked)
+        except LinkDead as error:
+            failure = error
+            continue
+        received = context.read.content(spooled)
+        if received is not None:
+            return received
+    raise failure
+
+
+@asynccontextmanager
+async def bytes_of(
+    context: Context, received: Received, enclosure: Enclosure
+) -> AsyncIterator[tuple[Spooled, str]]:
+    """The bytes of an attachment, and their media type.
+
+    Raises:
+        Temporary: they cannot be had now.
+        LinkDead, Unusable: they cannot be had by the link that there is.
+    """
+    source, most = enclosure.source, context.policy.most_bytes
+    if isinstance(source, Inside):
+        async with context.spool(_unbase64(source)) as spooled:
+            if spooled.size > most:
+                raise Unusable(f"an attachment has more than {most} bytes")
+            yield spooled, enclosure.content_type or ANY_TYPE
+        return
+    link = source.url if isinstance(source, Linked) else await _asked_for(context, received, source)
+    async with _linked(context, link, most_bytes=most) as (spooled, stated):
+        yield spooled, enclosure.content_type or media_type(stated) or ANY_TYPE
+
+
+async def _asked_for(context: Context, received: Received, source: Named) -> str:
+    if received.patient is None:
+        raise Unusable("an attachment is only named, and without a patient it cannot be asked for")
+    link = await context.mail.document_link(source.document, patient=received.patient)
+    if link is None:
+        raise LinkDead("Metriport does not list the document of an attachment")
+    return link
+
+
+@asynccontextmanager
+async def _linked(
+    context: Context, link: str, *, most_bytes: int
+) -> AsyncIterator[tuple[Spooled, str | None]]:
+    async with AsyncExitStack() as stack:
+        try:
+            async with context.web.stream(link, most_bytes=most_bytes, seconds=_SECONDS) as fetched:
+                spooled = await stack.enter_async_context(context.spool(fetched.chunks))
+        except Rejected as error:
+            kind = LinkDead if error.status in _DEAD else Unusable
+            raise kind(str(error)) from None
+        yield spooled, fetched.content_type
+
+
+async def _unbase64(source: Inside) -> AsyncIterator[bytes]:
+    left = b""
+    for piece in source.pieces():
+        whole = left + b"".join(piece.split())
+        usable = len(whole) - len(whole) % 4
+        left = whole[usable:]
+        yield _decoded(whole[:usable])
+    yield _decoded(left)
+
+
+def _decoded(text: bytes) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise Unusable("the data of an attachment is not base64") from None

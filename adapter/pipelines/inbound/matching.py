@@ -1,0 +1,143 @@
+"""A person's answer to whose a message is: the whole message moves to that Patient at once (design §3, Tasks)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import structlog
+
+from adapter.domain.canonical import TASK_STATE_SYSTEM, TASK_SYSTEM
+from adapter.domain.inbox import chosen, concept, owned_by, saved, transaction
+from adapter.domain.marker import is_inbound
+from adapter.domain.reasons import TaskCode
+from adapter.domain.resource import LocalReference, Resource, items, local_reference, obj, version_of
+from adapter.errors import Conflict, Rejected
+from adapter.pipelines.inbound.context import Context
+
+_log = structlog.get_logger(__name__)
+
+_DECIDED: Final = "completed,rejected,cancelled"
+_UNDECIDED: Final = "requested,received,accepted,ready,in-progress,on-hold"
+_INBOUND_ROUND: Final = 0
+
+
+async def apply_answers(context: Context) -> int:
+    """Carries out what people decided since the last time; gives how many Tasks were applied.
+
+    Raises:
+        Temporary: the FHIR server cannot answer.
+    """
+    applied = 0
+    for task in await _tasks(context, _DECIDED):
+        applied += await _once(context, task, answered=task.get("status") == "completed")
+    return applied
+
+
+async def close_settled(context: Context) -> int:
+    """Closes Tasks whose message has got a subject meanwhile: whoever set it has answered. Raises as `apply_answers`."""
+    closed = 0
+    for task in await _tasks(context, _UNDECIDED):
+        communication = await _message_of(context, task)
+        if communication is None or communication.get("subject"):
+            closed += await _once(context, {**task, "status": "cancelled"}, answered=False)
+    return closed
+
+
+async def _tasks(context: Context, statuses: str) -> list[Resource]:
+    parameters = [
+        ("code", f"{TASK_SYSTEM}|{TaskCode.MATCH_PATIENT.value}"),
+        ("status", statuses),
+        ("business-status", f"{TASK_STATE_SYSTEM}|open"),
+    ]
+    return [task async for task in context.fhir.search("Task", parameters)]
+
+
+async def _once(context: Context, task: Resource, *, answered: bool) -> bool:
+    """Applies one Task; somebody else's edit in between puts it off, a server's refusal stops no other."""
+    try:
+        return await _apply(context, task, answered=answered)
+    except (Conflict, Rejected) as error:
+        _log.warning("task.waits", task=task["id"], error=type(error).__name__, detail=str(error))
+        return False
+
+
+async def _apply(context: Context, task: Resource, *, answered: bool) -> bool:
+    communication = await _message_of(context, task)
+    if communication is not None and not is_inbound(communication):
+        return False
+    closed = {**task, "businessStatus": concept(TASK_STATE_SYSTEM, "applied")}
+    if communication is None:
+        await _save(context, [saved(closed, version=version_of(task))])
+        return True
+    patient = local_reference(
+        obj(communication.get("subject")).get("reference"), base_url=context.fhir.base_url
+    )
+    if patient is None and answered:
+        patient = await _choice(context, task)
+        if patient is None:
+            await _save(context, [saved(_asked_again(task), version=version_of(task))])
+            return False
+    moves = await _moves(context, communication, patient) if patient else []
+    await _save(context, [*moves, saved(closed, version=version_of(task))])
+    await context.ledger.note(
+        str(communication["id"]),
+        round=_INBOUND_ROUND,
+        what="matched" if patient else "unassigned",
+        now=context.clock.now(),
+    )
+    _log.info(
+        "message.matched", communication=communication["id"], task=task["id"], matched=patient is not None
+    )
+    return True
+
+
+async def _message_of(context: Context, task: Resource) -> Resource | None:
+    focus = local_reference(obj(task.get("focus")).get("reference"), base_url=context.fhir.base_url)
+    if focus is None or focus.type != "Communication":
+        return None
+    return await context.fhir.read("Communication", focus.id)
+
+
+async def _choice(context: Context, task: Resource) -> LocalReference | None:
+    choice = local_reference(chosen(task).get("reference"), base_url=context.fhir.base_url)
+    if choice is None or choice.type != "Patient" or await context.fhir.read("Patient", choice.id) is None:
+        return None
+    return LocalReference(type="Patient", id=choice.id)
+
+
+def _asked_again(task: Resource) -> Resource:
+    sentence = "No Patient of this server was chosen. Put one into `output` of type `choice`, then complete the Task."
+    return {**task, "status": "requested", "statusReason": {"text": sentence}}
+
+
+async def _moves(context: Context, communication: Resource, patient: LocalReference) -> list[dict[str, Any]]:
+    """What becomes the patient's: the message, its documents that are nobody's yet, and their bytes."""
+    subject = {"reference": str(patient)}
+    moves = []
+    if not communication.get("subject"):
+        moves.append(saved({**communication, "subject": subject}, version=version_of(communication)))
+    for part in items(communication.get("payload")):
+        document = await _document(context, obj(part.get("contentReference")).get("reference"))
+        if document is not None and not document.get("subject"):
+            moves.append(saved({**document, "subject": subject}, version=version_of(document)))
+            moves.extend(
+                owned_by(binary, str(patient)) for binary in _binaries(document, context.fhir.base_url)
+            )
+    return moves
+
+
+async def _document(context: Context, reference: object) -> Resource | None:
+    local = local_reference(reference, base_url=context.fhir.base_url)
+    if local is None or local.type != "DocumentReference":
+        return None
+    return await context.fhir.read("DocumentReference", local.id)
+
+
+def _binaries(document: Resource, base_url: str) -> list[str]:
+    urls = [obj(content.get("attachment")).get("url") for content in items(document.get("content"))]
+    found = [local_reference(url, base_url=base_url) for url in urls]
+    return [one.id for one in found if one is not None and one.type == "Binary"]
+
+
+async def _save(context: Context, entries: list[dict[str, Any]]) -> None:
+    await context.fhir.transaction(transaction(entries))
