@@ -66,9 +66,9 @@ class Deliveries(Api):
         request = self._request("POST", "/settings", {}, json_body={"webhookUrl": url})
         answered = await self._exchange(self._reading, request, doing=doing, applied=True)
         found = _webhook(wire.read_json(answered.body))
-        if found.url != url or found.key is None:
-            raise Temporary(f"{doing}: the answer does not hold the address and its key.")
-        return found
+        if found.key is None:
+            raise Temporary(f"{doing}: the answer holds no key.")
+        return Webhook(url=url, key=found.key)
 
     async def webhook_status(self) -> WebhookStatus:
         """Whether Metriport takes the webhook to work, and how many deliveries are on their way or failed."""
