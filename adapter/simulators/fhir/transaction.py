@@ -11,13 +11,14 @@ from typing import Any
 import simplejson
 
 from adapter.simulators.fhir.outcome import Refused, Resource, outcome
+from adapter.simulators.fhir.patch import patched
 from adapter.simulators.fhir.server import Server
 from adapter.simulators.fhir.store import Version
 from adapter.simulators.fhir.wire import instant
 from adapter.simulators.http import Request, Response
 
 # The standard's order of work; answers stand in the order of the request.
-_ORDER = ("DELETE", "POST", "PUT", "GET")
+_ORDER = ("DELETE", "POST", "PUT", "PATCH", "GET")
 _REASONS = {400: "Bad Request", 404: "Not Found", 409: "Conflict", 410: "Gone", 412: "Precondition Failed"}
 _TYPES = {"batch", "transaction"}
 
@@ -88,9 +89,9 @@ class Bundled:
             raise Refused(400, f"A bundle entry has the request method {method}")
         url = request.get("url", "")
         type_, _, id_ = url.partition("?")[0].partition("/")
-        if method in {"POST", "PUT"} and "resource" not in given:
+        if method in {"POST", "PUT", "PATCH"} and "resource" not in given:
             raise Refused(400, f"A bundle entry has no resource for {method} {url}")
-        if method in {"PUT", "DELETE"} and not id_:
+        if method in {"PUT", "PATCH", "DELETE"} and not id_:
             raise Refused(400, f"{method} {url} names no id")
         return _Entry(
             method=method,
@@ -122,6 +123,9 @@ class Bundled:
         if entry.method == "POST":
             version = self._server.write(entry.type, "", entry.resource, self._now, new_id=entry.new_id)[0]
             return self._written(version, born=True)
+        if entry.method == "PATCH":
+            present = self._server.store.read(f"{entry.type}/{entry.id}").content
+            entry.resource = patched(present, entry.resource)
         return self._written(
             *self._server.write(entry.type, entry.id, entry.resource, self._now, entry.request.get("ifMatch"))
         )

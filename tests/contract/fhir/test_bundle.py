@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
 import pytest
@@ -256,3 +258,45 @@ def test_nothing_to_do_is_done(fhir: Fhir) -> None:
 )
 def test_a_bundle_that_makes_no_sense_is_refused(fhir: Fhir, bundle: dict[str, Any]) -> None:
     assert refused(fhir.post("", bundle), 400)
+
+
+def _patch(url: str, operations: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    data = base64.b64encode(json.dumps(operations).encode()).decode()
+    patch = {"resourceType": "Binary", "contentType": "application/json-patch+json", "data": data}
+    return _entry("PATCH", url, patch, **more)
+
+
+@pytest.mark.parametrize("had", [{}, {"securityContext": {"reference": "DocumentReference/later"}}])
+def test_a_patch_in_a_transaction_changes_one_element(fhir: Fhir, had: dict[str, Any]) -> None:
+    patient = {"resourceType": "Patient", "id": fhir.id("p")}
+    binary = {
+        "resourceType": "Binary", "id": fhir.id("b"), "contentType": "text/plain", "data": "aGVsbG8=", **had
+    }  # fmt: skip
+    body(fhir.put(binary))
+    owner = {"reference": f"Patient/{patient['id']}"}
+
+    body(
+        fhir.post(
+            "",
+            _bundle(
+                _put(patient),
+                _patch(f"Binary/{binary['id']}", [{"op": "add", "path": "/securityContext", "value": owner}]),
+            ),
+        )
+    )
+
+    found = body(fhir.get(f"Binary/{binary['id']}", accept="application/fhir+json"))
+    assert (found["securityContext"], found["data"], found["contentType"]) == (
+        owner,
+        "aGVsbG8=",
+        "text/plain",
+    )
+
+
+def test_a_transaction_with_a_patch_on_nothing_does_nothing(fhir: Fhir) -> None:
+    patient = {"resourceType": "Patient", "id": fhir.id("p")}
+    operation = {"op": "add", "path": "/securityContext", "value": {"reference": f"Patient/{patient['id']}"}}
+
+    refused(fhir.post("", _bundle(_put(patient), _patch(f"Binary/{fhir.id('none')}", [operation]))), 404)
+
+    refused(fhir.get(f"Patient/{patient['id']}"), 404)
