@@ -77,9 +77,12 @@ class Mark:
     end: End | None = None
 
     @property
-    def progress(self) -> tuple[int, int, bool, bool]:
-        """Orders marks of one Communication by how far they know the story; greater knows more."""
-        return (self.round, self.attempt, self.message is not None, self.end is not None)
+    def progress(self) -> tuple[int, bool, bool, int]:
+        """Orders marks of one Communication by how far they know the story; greater knows more.
+
+        A round whose message is known needs no further attempt: that one was claimed before it was learned.
+        """
+        return (self.round, self.end is not None, self.message is not None, self.attempt)
 
     def fits(self, resource_id: str) -> bool:
         """Whether the mark belongs on the resource with that id."""

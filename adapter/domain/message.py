@@ -33,6 +33,11 @@ class Send:
         return tuple(self.body.get("attachments", ()))
 
     @property
+    def npis(self) -> tuple[str, ...]:
+        """The NPIs of the people meant at the destination."""
+        return tuple(self.body.get("intendedRecipientNpi", ()))
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the call, hex: what the mark remembers of the text."""
         canonical = json.dumps(
@@ -60,6 +65,7 @@ class Message:
     subject: str = field(default="", repr=False)
     body: str = field(default="", repr=False)
     attachments: frozenset[str] = frozenset()
+    npis: tuple[str, ...] = ()
     sent_at: datetime | None = None
     completed_at: datetime | None = None
     detail: str | None = field(default=None, repr=False)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from adapter.domain.canonical import CANONICAL, REASON_SYSTEM, TASK_STATE_SYSTEM, TASK_SYSTEM
+from adapter.domain.canonical import (
+    CANONICAL,
+    COMMUNICATION_ID,
+    REASON_SYSTEM,
+    TASK_STATE_SYSTEM,
+    TASK_SYSTEM,
+)
 from adapter.domain.reasons import Reason, TaskCode
 from adapter.domain.writeback import instant_text
 
@@ -25,14 +32,27 @@ def task(
     reason: Reason,
     code: TaskCode,
     now: datetime,
+    candidates: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The Task that asks a person about one Communication; `focus` and reason say which and why."""
-    return {
+    """The Task that asks a person about one Communication; `focus` and reason say which and why.
+
+    `candidates` are Metriport's ids of the messages that may be it.
+    """
+    asked = {
         **_asked(
             communication, name=task_id(communication, round=round, code=reason.code), code=code, now=now
         ),
         "reasonCode": {"coding": [{"system": REASON_SYSTEM, "code": reason.code}]},
         "description": reason.sentence,
+    }
+    return {**asked, "input": [_candidate(message) for message in candidates]} if candidates else asked
+
+
+def _candidate(message: str) -> dict[str, Any]:
+    identifier = {"system": COMMUNICATION_ID, "value": message}
+    return {
+        "type": {"coding": [{"system": TASK_SYSTEM, "code": "candidate"}]},
+        "valueReference": {"type": "Communication", "identifier": identifier},
     }
 
 

@@ -36,7 +36,7 @@ MOVES: Final[dict[State, frozenset[State]]] = {
         {State.SENT, State.WAITING, State.REFUSED, State.HELD, State.UNKNOWN, State.CLAIMED}
     ),
     State.WAITING: frozenset({State.INTENT, State.SENT, State.UNKNOWN, State.WITHDRAWN}),
-    State.UNKNOWN: frozenset({State.SENT, State.CLAIMED, State.HELD, State.WITHDRAWN}),
+    State.UNKNOWN: frozenset({State.SENT, State.CLAIMED, State.REFUSED, State.HELD, State.WITHDRAWN}),
     State.SENT: frozenset({State.COMPLETED, State.FAILED}),
     # Two final events may contradict each other; Metriport's own record decides which one stands.
     State.COMPLETED: frozenset({State.FAILED}),
@@ -56,6 +56,7 @@ END_OF: Final[dict[State, End]] = {
 STATE_OF: Final[dict[End, State]] = {end: state for state, end in END_OF.items()}
 
 ENDED: Final = frozenset(END_OF)
+IN_FLIGHT: Final = frozenset({State.CLAIMED, State.INTENT, State.WAITING})
 
 
 def check_move(now: State, to: State) -> None:

@@ -130,6 +130,13 @@ class Transmissions:
         )
 
     @whole
+    async def of_patient(self, patient: str) -> Sequence[Transmission]:
+        """All rows of Metriport's patient, oldest first."""
+        return await self._select(
+            sa.select(table).where(table.c.patient == patient).order_by(table.c.rank_since, table.c.id)
+        )
+
+    @whole
     async def all_of(self, communication: str) -> Sequence[Transmission]:
         """All rounds, newest first."""
         return await self._select(

@@ -248,6 +248,7 @@ def read_message(value: object) -> Message | None:
         subject=normalise(text(found.get("subject")) or text(obj(found.get("topic")).get("text")) or ""),
         body=normalise(text(found.get("body")) or _joined(payload)),
         attachments=_attachments(found, payload),
+        npis=_npis(found),
         sent_at=moment(found.get("sentAt") or found.get("sent")),
         completed_at=None if state is MessageState.PROCESSING else moment(ended),
         detail=sentence(found.get("reason")) or _status_reason(found),
@@ -279,6 +280,13 @@ def _attachments(found: Mapping[str, Any], payload: list[Mapping[str, Any]]) -> 
     ids = [identifier(one) for one in plain] if isinstance(plain, list) else []
     ids += [_target(one.get("contentReference"), "DocumentReference") for one in payload]
     return frozenset(one for one in ids if one)
+
+
+def _npis(found: Mapping[str, Any]) -> tuple[str, ...]:
+    plain = found.get("intendedRecipientNpi")
+    people = [one for one in items(found.get("recipient")) if one.get("type") == "Practitioner"]
+    shown = [*(plain if isinstance(plain, list) else ()), *(one.get("display") for one in people)]
+    return tuple(npi for one in shown if (npi := text(one)))
 
 
 def _status_reason(communication: Mapping[str, Any]) -> str | None:

@@ -135,6 +135,10 @@ class Transmissions(Protocol):
         """Rows in any of the states, oldest first."""
         ...
 
+    async def of_patient(self, patient: str) -> Sequence[Transmission]:
+        """All rows of Metriport's patient, oldest first."""
+        ...
+
     async def all_of(self, communication: str) -> Sequence[Transmission]:
         """All rounds, newest first."""
         ...

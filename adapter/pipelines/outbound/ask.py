@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from adapter.domain.reasons import task_for
@@ -11,15 +12,20 @@ from adapter.errors import Conflict, Rejected
 from adapter.pipelines.outbound.context import Context
 
 
-async def ask(context: Context, row: Transmission) -> None:
-    """The Task for the row's reason, where the reason wants a person."""
+async def ask(context: Context, row: Transmission, *, candidates: Sequence[str] = ()) -> None:
+    """The Task for the row's reason, where the reason wants a person; `candidates` are Metriport's ids."""
     code = task_for(row.reason.code) if row.reason else None
     if row.reason is None or code is None:
         return
-    now = context.clock.now()
-    await _put_once(
-        context, row, task(row.communication, round=row.round, reason=row.reason, code=code, now=now)
+    question = task(
+        row.communication,
+        round=row.round,
+        reason=row.reason,
+        code=code,
+        now=context.clock.now(),
+        candidates=candidates,
     )
+    await _put_once(context, row, question)
 
 
 async def say_withdrawn_late(context: Context, row: Transmission) -> None:

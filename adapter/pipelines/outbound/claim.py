@@ -30,7 +30,9 @@ class Claimed:
 
 
 async def claim(context: Context, wish: Wish, send: Send) -> Claimed | None:
-    """Claims the version that was rendered; `None` when somebody changed it meanwhile: look again.
+    """Claims the version that was read; `None` when somebody changed it meanwhile: look again.
+
+    An unknown outcome that was shown not to be one is claimed anew, for one more attempt at the same plan.
 
     Raises:
         Temporary: the FHIR server could not take it, and the claim is not on it.
@@ -38,14 +40,17 @@ async def claim(context: Context, wish: Wish, send: Send) -> Claimed | None:
     """
     now = context.clock.now()
     token = str(Token.mint(life=context.life, nonce=context.nonce(), resource_id=wish.row.communication))
+    attempt = wish.row.attempt + (wish.row.state is State.UNKNOWN)
     planned = replace(
         wish.row,
         state=State.CLAIMED,
         token=token,
+        attempt=attempt,
         patient=send.patient,
         destination=send.destination,
         attachments=send.attachments,
         digest=send.digest,
+        reason=None,
     )
     fresh = await _write(context, wish, planned)
     if fresh is None:
@@ -56,12 +61,18 @@ async def claim(context: Context, wish: Wish, send: Send) -> Claimed | None:
         State.CLAIMED,
         event="claimed",
         token=token,
+        attempt=attempt,
         patient=send.patient,
         destination=send.destination,
         attachments=send.attachments,
         digest=send.digest,
-        version=wish.version,
-        claimed_at=now,
+        reason=None,
+        note=wish.row.note,
+        version=wish.row.version or wish.version,
+        claimed_at=wish.row.claimed_at or now,
+        intent_at=None,
+        due_at=None,
+        write_at=None,
     )
     if row is None:
         # The ledger lost the row between opening and claiming. The mark is on the resource: the patrol finds it.

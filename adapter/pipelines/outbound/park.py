@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 
 from adapter.domain.mark import Token
@@ -41,7 +43,13 @@ async def park(context: Context, wish: Wish, reason: Reason) -> None:
         await tell(context, row, communication=wish.communication)
 
 
-async def tell(context: Context, row: Transmission, *, communication: Resource | None = None) -> None:
+async def tell(
+    context: Context,
+    row: Transmission,
+    *,
+    communication: Resource | None = None,
+    candidates: Sequence[str] = (),
+) -> None:
     """Writes the end on the Communication, and asks a person where the reason wants one."""
     _log.info(
         "transmission.parked",
@@ -49,5 +57,5 @@ async def tell(context: Context, row: Transmission, *, communication: Resource |
         round=row.round,
         reason=row.reason.code if row.reason else None,
     )
-    await ask(context, row)
+    await ask(context, row, candidates=candidates)
     await write_back(context, row, communication=communication)

@@ -47,7 +47,7 @@ async def plan(context: Context, communication: Resource) -> Plan | Reason:
     problem = _unfit(communication)
     if problem:
         return problem
-    texts = _texts(context, communication)
+    texts = texts_of(context, communication)
     if isinstance(texts, Reason):
         return texts
     subject = await find_subject(context, communication)
@@ -70,7 +70,12 @@ def _unfit(communication: Resource) -> Reason | None:
     return None
 
 
-def _texts(context: Context, communication: Resource) -> tuple[str, str] | Reason:
+def texts_of(context: Context, communication: Resource) -> tuple[str, str] | Reason:
+    """Subject line and text as Metriport keeps them, or why they cannot go.
+
+    Raises:
+        MappingError: the template is wrong.
+    """
     made = context.mappings.render(
         "outbound/text", communication=communication, default_subject=context.policy.default_subject
     )

@@ -45,6 +45,10 @@ class Queue:
         self._in_work.add(sighting.id)
         return sighting
 
+    def begin(self, communication: str) -> None:
+        """The Communication is in work from now on, without a sighting."""
+        self._in_work.add(communication)
+
     def finished(self, communication: str) -> None:
         """The Communication is no longer in work."""
         self._in_work.discard(communication)

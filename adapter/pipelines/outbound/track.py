@@ -10,9 +10,10 @@ import structlog
 
 from adapter.domain.message import Message, MessageState
 from adapter.domain.reasons import reason
-from adapter.domain.transmission import ENDED, State, Transmission
+from adapter.domain.transmission import ENDED, IN_FLIGHT, State, Transmission
 from adapter.pipelines.outbound.ask import ask
 from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.resolve import witness
 from adapter.pipelines.outbound.unknown import unknown
 from adapter.pipelines.outbound.writeback import write_back
 from adapter.ports.ledger import FinalStatus
@@ -22,18 +23,22 @@ _log = structlog.get_logger(__name__)
 STATE_FOR: Final = {MessageState.COMPLETED: State.COMPLETED, MessageState.FAILED: State.FAILED}
 _LONGEST_PAUSE: Final = timedelta(hours=6)
 _FIRST_PAUSE: Final = timedelta(seconds=30)
-_UNLEARNT: Final = timedelta(minutes=15)
 
 
 async def absorb(context: Context, status: FinalStatus) -> None:
     """Takes a final status event in. One for an id that we do not know is kept: recording the id joins it.
 
+    It is also evidence for open unknowns.
+
     Raises:
-        Temporary: a contradiction could not be settled now.
+        Temporary: a neighbour could not be asked what the event means.
     """
     await context.ledger.keep_status(status, now=context.clock.now())
     row = await context.ledger.by_message(status.message)
-    if row is None or row.state is STATE_FOR[status.state]:
+    if row is None:
+        await witness(context, status.message)
+        return
+    if row.state is STATE_FOR[status.state]:
         return
     if row.state in ENDED:
         await _contradiction(context, row)
@@ -60,23 +65,24 @@ async def recover(context: Context, *, in_flight: Container[str] = ()) -> int:
     Only for who holds the lane. `in_flight` are the Communications in work in this process. Gives how many there were.
     """
     found = 0
-    for row in await context.ledger.in_states(frozenset({State.CLAIMED, State.INTENT, State.WAITING})):
-        if not (row.token.startswith(f"{context.life}.") and row.communication in in_flight):
+    while left := [
+        row
+        for row in await context.ledger.in_states(IN_FLIGHT)
+        if not (row.token.startswith(f"{context.life}.") and row.communication in in_flight)
+    ]:
+        for row in left:
             await unknown(context, row, "the adapter stopped while it was being sent")
-            found += 1
+        found += len(left)
     return found
 
 
 async def due(context: Context, row: Transmission) -> None:
-    """The step of a row whose time has come."""
-    now = context.clock.now()
-    if row.write_at is not None and row.write_at <= now:
+    """The step of a row whose time has come; an unknown outcome is resolved elsewhere."""
+    if row.write_at is not None and row.write_at <= context.clock.now():
+        await ask(context, row)
         await write_back(context, row)
-        return
-    if row.state is State.SENT:
+    elif row.state is State.SENT:
         await poll(context, row)
-    elif row.state is State.UNKNOWN:
-        await context.ledger.change(row, row.state, now=now, event="still-unknown", due_at=now + _UNLEARNT)
 
 
 async def _end(context: Context, row: Transmission, status: FinalStatus) -> None:

@@ -18,6 +18,7 @@ from adapter.errors import Temporary
 from adapter.pipelines.outbound.claim import Claimed
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.insist import change, insist, present_row
+from adapter.pipelines.outbound.owner import is_taken
 from adapter.pipelines.outbound.park import state_for, tell
 from adapter.pipelines.outbound.unknown import unknown
 from adapter.pipelines.outbound.writeback import write_back
@@ -50,7 +51,7 @@ async def still_wanted(context: Context, claimed: Claimed) -> Claimed | None:
         return claimed
     present = await context.fhir.read("Communication", claimed.row.communication)
     if present is None or authors_own(present, claimed.row.mark):
-        await _withdraw(context, claimed.row, present)
+        await withdraw(context, claimed.row, present)
         return None
     if overtaken(present, claimed.row):
         return None
@@ -63,10 +64,11 @@ async def still_wanted(context: Context, claimed: Claimed) -> Claimed | None:
     )
 
 
-async def _withdraw(context: Context, row: Transmission, present: Resource | None) -> None:
+async def withdraw(context: Context, row: Transmission, present: Resource | None) -> None:
+    """Ends the round of a wish that its author took back before it was sent."""
     now = context.clock.now()
     ended = await context.ledger.change(
-        row, State.WITHDRAWN, now=now, event="withdrawn", ended_at=now, write_at=now, reason=None
+        row, State.WITHDRAWN, now=now, event="withdrawn", ended_at=now, write_at=now, due_at=None, reason=None
     )
     if ended:
         await write_back(context, ended, communication=present)
@@ -81,8 +83,8 @@ async def settled_elsewhere(context: Context, claimed: Claimed) -> Transmission 
     listing = await context.messages.outbound(claimed.send.patient)
     since = claimed.row.intent_at or context.clock.now()
     for message in found_in(listing.messages, claimed.send, since=since):
-        if await context.ledger.by_message(message.id) is None:
-            return await _record_sent(context, claimed.row, message.id, sent_at=message.sent_at)
+        if not await is_taken(context, message.id):
+            return await record_sent(context, claimed.row, message.id, sent_at=message.sent_at)
     return None
 
 
@@ -114,7 +116,7 @@ async def _record(context: Context, claimed: Claimed, answer: Answer) -> Sending
     row = claimed.row
     match answer:
         case Sent(message_id=message_id):
-            recorded = await _record_sent(context, row, message_id, sent_at=None)
+            recorded = await record_sent(context, row, message_id, sent_at=None)
             if recorded:
                 await write_back(context, recorded, communication=claimed.communication)
         case Refused(code=code, detail=detail):
@@ -131,9 +133,10 @@ async def _record(context: Context, claimed: Claimed, answer: Answer) -> Sending
     return Sending(claimed=claimed)
 
 
-async def _record_sent(
+async def record_sent(
     context: Context, row: Transmission, message_id: str, *, sent_at: datetime | None
 ) -> Transmission | None:
+    """Records Metriport's id; `None` when the row was no longer as given, or another one holds that id."""
     now = context.clock.now()
     recorded = await change(
         context,
@@ -144,6 +147,7 @@ async def _record_sent(
         sent_at=sent_at or now,
         note=row.note,
         reason=None,
+        checks=0,
         due_at=now + FIRST_CHECK,
         write_at=now,
     )

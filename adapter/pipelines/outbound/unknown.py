@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from adapter.domain.mark import Mark
@@ -15,6 +15,11 @@ from adapter.pipelines.outbound.writeback import write_back
 
 # The send deadline, the longest answer, and a margin; then Metriport's list may still lag.
 _SETTLE: Final = timedelta(seconds=10 + 20 + 30)
+
+
+def settled_at(context: Context, since: datetime) -> datetime:
+    """From when on Metriport's list tells about a send of that moment (its intent, or our first sight of its claim)."""
+    return since + _SETTLE + context.policy.list_lag
 
 
 async def unknown(
@@ -31,6 +36,7 @@ async def unknown(
     """
     now = context.clock.now()
     plan = mark or row.mark
+    since = row.intent_at or now
     doubtful = await change(
         context,
         row,
@@ -43,7 +49,8 @@ async def unknown(
         digest=plan.digest,
         reason=reason("outcome-unknown", why=why),
         note=row.note,
-        due_at=(row.intent_at or now) + _SETTLE + context.policy.list_lag,
+        intent_at=since,
+        due_at=settled_at(context, since),
         write_at=now,
     )
     if doubtful:

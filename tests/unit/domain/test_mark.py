@@ -130,7 +130,8 @@ def test_writing_a_mark_again_changes_nothing() -> None:
     ("less", "more"),
     [
         (mark(round=1, attempt=9, message="m", end=End.FAILED), mark(round=2)),
-        (mark(attempt=1, message="m"), mark(attempt=2)),
+        (mark(attempt=1), mark(attempt=2)),
+        (mark(attempt=2), mark(attempt=1, message="m")),
         (mark(), mark(message="m")),
         (mark(message="m"), mark(message="m", end=End.COMPLETED)),
         (mark(), mark(end=End.HELD)),

@@ -27,7 +27,7 @@ MOVES_ALLOWED = {
         )
     ),
     *((State.WAITING, to) for to in (State.INTENT, State.SENT, State.UNKNOWN, State.WITHDRAWN)),
-    *((State.UNKNOWN, to) for to in (State.SENT, State.CLAIMED, State.HELD, State.WITHDRAWN)),
+    *((State.UNKNOWN, to) for to in (State.SENT, State.CLAIMED, State.REFUSED, State.HELD, State.WITHDRAWN)),
     *((State.SENT, to) for to in (State.COMPLETED, State.FAILED)),
     (State.COMPLETED, State.FAILED),
     (State.FAILED, State.COMPLETED),

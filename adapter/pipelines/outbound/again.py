@@ -1,0 +1,88 @@
+"""A call as it was claimed, made a second time: the mark keeps its digest, not its text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from adapter.domain.mark import marks_on
+from adapter.domain.message import MOST_BODY_UNITS, Send
+from adapter.domain.reasons import Reason
+from adapter.domain.resource import Resource, instant, obj, version_of
+from adapter.domain.text import utf16_length
+from adapter.domain.transmission import Transmission
+from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.patient import find_subject
+from adapter.pipelines.outbound.prepare import Plan, render, texts_of
+from adapter.pipelines.outbound.recipient import Address, find_address
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recalled:
+    """What is still known of a claim: Metriport's patient, the call and the version it was made from, and since when.
+
+    `send` is `None` when no version that is kept makes the call with the mark's digest, `patient` when none is linked.
+    """
+
+    patient: str | None
+    send: Send | None = None
+    version: str | None = None
+    since: datetime | None = None
+
+
+async def recall(context: Context, row: Transmission, present: Resource | None) -> Recalled:
+    """Makes the call again, from the Communication as it is or else from its history.
+
+    Raises:
+        Temporary, Rejected: the FHIR server could not answer.
+        MappingError: a template is wrong.
+    """
+    send, version = (await _render(context, row, present), version_of(present)) if present else (None, None)
+    past: list[Resource] = []
+    if not _is_claimed(row, send) or row.claimed_at is None:
+        past = await context.fhir.history("Communication", row.communication) or []
+    patient = row.patient or (send.patient if send else None)
+    for earlier in past:
+        if _is_claimed(row, send):
+            break
+        send, version = await _render(context, row, earlier), version_of(earlier)
+        patient = patient or (send.patient if send else None)
+    since = row.claimed_at or _first_claim(row, past)
+    if send is None or not _is_claimed(row, send):
+        return Recalled(patient=patient, since=since)
+    return Recalled(patient=send.patient, send=send, version=version, since=since)
+
+
+def _is_claimed(row: Transmission, send: Send | None) -> bool:
+    return send is not None and send.digest == row.digest
+
+
+def _first_claim(row: Transmission, past: list[Resource]) -> datetime | None:
+    """When the server took the round's first claim: nothing of it was sent before.
+
+    Only a history that reaches back behind the claim tells; a server may keep the last versions only.
+    """
+    claimed = [version for version in past if any(mark.round == row.round for mark in marks_on(version))]
+    if not claimed or claimed[-1] is past[-1]:
+        return None
+    return instant(obj(claimed[-1].get("meta")).get("lastUpdated"))
+
+
+async def _render(context: Context, row: Transmission, version: Resource) -> Send | None:
+    """The call that this version makes, to the destination and with the documents that were claimed."""
+    texts = texts_of(context, version)
+    subject = await find_subject(context, version)
+    if row.destination is None or isinstance(texts, Reason) or isinstance(subject, Reason):
+        return None
+    address = await find_address(context, version)
+    line, body = texts
+    planned = Plan(
+        communication=version,
+        subject=subject,
+        address=Address(
+            destination=row.destination, npis=() if isinstance(address, Reason) else address.npis
+        ),
+        subject_line=line,
+        body=body if body and utf16_length(body) <= MOST_BODY_UNITS else None,
+    )
+    return render(context, planned, list(row.attachments))

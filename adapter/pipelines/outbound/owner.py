@@ -1,0 +1,22 @@
+"""Whom a message of Metriport's belongs to: the round whose id it is (protocol §6)."""
+
+from __future__ import annotations
+
+from adapter.domain.canonical import COMMUNICATION_ID
+from adapter.pipelines.outbound.context import Context
+
+
+async def is_taken(context: Context, message_id: str) -> bool:
+    """Whether some round has that message already.
+
+    The ledger may be young; then the Communications tell, which carry the ids of all their rounds.
+
+    Raises:
+        Temporary, Rejected: the FHIR server could not answer.
+    """
+    if await context.ledger.by_message(message_id) is not None:
+        return True
+    asked = [("identifier", f"{COMMUNICATION_ID}|{message_id}")]
+    async for _ in context.fhir.search("Communication", asked):
+        return True
+    return False

@@ -1,0 +1,312 @@
+"""Unknown outcomes, resolved by reading Metriport's list, never by sending again blindly (protocol §6).
+
+The list is read first, the ledger's rows of the patient after it. So a message on the list that nobody owns yet was
+posted by a row that is there to be seen: still on its way, and then nothing is decided for that patient and
+destination; or unknown as well, and then it is part of the account, or not settled yet, and again nothing is decided.
+What was posted later is not on that list. Where the ledger was lost meanwhile, a row of the same content may be
+missing from the account; it then finds its own message taken, and is told by the rest of the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from adapter.domain.destination import same
+from adapter.domain.mark import marks_on
+from adapter.domain.message import Message
+from adapter.domain.reasons import reason
+from adapter.domain.resolution import Ambiguous, Doubt, Found, NotSent, Verdict, resolve
+from adapter.domain.resource import Resource, version_of
+from adapter.domain.transmission import IN_FLIGHT, STATE_OF, State, Transmission
+from adapter.domain.writeback import authors_own, edited_after
+from adapter.errors import MappingError, Rejected, Temporary
+from adapter.pipelines.outbound.again import Recalled, recall
+from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.insist import change, present_row
+from adapter.pipelines.outbound.lane import Prepared
+from adapter.pipelines.outbound.look import Wish
+from adapter.pipelines.outbound.owner import is_taken
+from adapter.pipelines.outbound.park import tell
+from adapter.pipelines.outbound.transmit import record_sent, withdraw
+from adapter.pipelines.outbound.unknown import settled_at
+from adapter.pipelines.outbound.writeback import write_back
+from adapter.ports.ledger import Facts
+from adapter.ports.metriport import Listing
+
+_log = structlog.get_logger(__name__)
+
+MOST_ATTEMPTS: Final = 2
+MOST_READINGS: Final = 20
+_APART: Final = timedelta(seconds=30)
+_LONGEST_PAUSE: Final = timedelta(minutes=15)
+_IN_FLIGHT_PAUSE: Final = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """An unknown outcome with its Communication as it is now, and what is known of the claim."""
+
+    row: Transmission
+    present: Resource | None
+    recalled: Recalled
+
+    @property
+    def note(self) -> str | None:
+        """What is said when the author edited after the claim."""
+        edited = self.present is None or self.recalled.version not in {None, version_of(self.present)}
+        return edited_after(self.recalled.version) if edited else self.row.note
+
+    def doubt(self, patient: str) -> Doubt:
+        return Doubt(row=self.row, patient=patient, send=self.recalled.send, since=self.recalled.since)
+
+
+@dataclass(kw_only=True)
+class Resolver:
+    """Resolves unknown outcomes, and remembers the readings of the list that have to be confirmed by a second one."""
+
+    context: Context
+    _earlier: dict[tuple[str, str], tuple[float, dict[int, Verdict]]] = field(default_factory=dict)
+
+    async def resolve(self, row: Transmission) -> list[Prepared]:
+        """Resolves the row together with all others of its patient and destination, once its time has come.
+
+        Only for who holds the lane: gives what was shown not to be sent, to be claimed for one more attempt.
+        """
+        row = await present_row(self.context, row)
+        if row.state is not State.UNKNOWN or row.due_at is None or row.due_at > self.context.clock.now():
+            return []
+        try:
+            return await self._resolve(row)
+        except (Temporary, Rejected, MappingError) as trouble:
+            _log.warning(
+                "outcome.not-learned",
+                communication=row.communication,
+                error=type(trouble).__name__,
+                detail=str(trouble),
+            )
+            await self._later([row], _patience(self.context, row), event="still-unknown")
+            return []
+
+    async def _resolve(self, row: Transmission) -> list[Prepared]:
+        context, began = self.context, self.context.clock.now()
+        case = await _look(context, row)
+        if case is None:
+            return []
+        if case.recalled.patient is None:
+            await _hold(context, case, "its subject no longer leads to a patient of Metriport's")
+            return []
+        patient = case.recalled.patient
+        if row.patient is None:
+            await change(context, row, row.state, event="patient-known", patient=patient)
+        listing = await context.messages.outbound(patient)
+        rows = await context.ledger.of_patient(patient)
+        account = _account(rows, row.destination)
+        ready_at = max(_ready_at(context, one) for one in account) if account else began
+        if ready_at > began:
+            await self._later(account, ready_at - began, event="another-in-doubt")
+            return []
+        cases = [found for one in account if (found := await _look(context, one))]
+        if len(cases) < len(account):
+            return []
+        if not _is_evidence(listing, _known(rows, cases, before=began - context.policy.list_lag)):
+            return await self._read_again(cases, "Metriport's list is not whole")
+        doubts = [one.doubt(patient) for one in cases]
+        verdicts = resolve(doubts, await _unowned(context, listing.messages, doubts))
+        if not self._is_confirmed((patient, str(row.destination)), verdicts, pages=listing.pages):
+            return await self._read_again(cases, "Metriport's list keeps changing")
+        return await self._apply(cases, verdicts)
+
+    def _is_confirmed(self, of: tuple[str, str], verdicts: dict[int, Verdict], *, pages: int) -> bool:
+        """Whether the reading counts. One that lacks something, or has several pages, needs a second that agrees."""
+        now = self.context.clock.boot()
+        if pages == 1 and all(isinstance(verdict, Found) for verdict in verdicts.values()):
+            return True
+        read_at, earlier = self._earlier.get(of, (now, None))
+        if earlier != verdicts:
+            self._earlier[of] = (now, verdicts)
+            return False
+        return now - read_at >= _APART.total_seconds()
+
+    async def _read_again(self, cases: Sequence[_Case], why: str) -> list[Prepared]:
+        """Later, longer each time; after many readings it is for a person to say."""
+        for case in cases:
+            if case.row.checks >= MOST_READINGS:
+                await _hold(self.context, case, f"{why}, after {case.row.checks} readings")
+        rows = [case.row for case in cases]
+        pause = min(_APART * 2 ** max(0, min(row.checks for row in rows) - 1), _LONGEST_PAUSE)
+        await self._later(rows, pause, event="still-unknown", readings=1)
+        return []
+
+    async def _later(
+        self, rows: Sequence[Transmission], pause: timedelta, *, event: str, readings: int = 0
+    ) -> None:
+        now = self.context.clock.now()
+        for row in rows:
+            await self.context.ledger.change(
+                row, row.state, now=now, event=event, due_at=now + pause, checks=row.checks + readings
+            )
+
+    async def _apply(self, cases: Sequence[_Case], verdicts: dict[int, Verdict]) -> list[Prepared]:
+        """Records what was found first: that the others were not sent rests on it."""
+        for case in cases:
+            verdict = verdicts[case.row.id]
+            if isinstance(verdict, Found) and not await _record(self.context, case, verdict):
+                return []
+        again: list[Prepared] = []
+        for case in cases:
+            verdict = verdicts[case.row.id]
+            if isinstance(verdict, Ambiguous):
+                await _hold(self.context, case, verdict.why, candidates=verdict.candidates)
+            elif isinstance(verdict, NotSent):
+                again.extend(await self._not_sent(case))
+        return again
+
+    async def _not_sent(self, case: _Case) -> list[Prepared]:
+        context, row, present = self.context, case.row, case.present
+        if present is None or authors_own(present, row.mark) or not context.policy.marker.on(present):
+            await withdraw(context, row, present)
+            return []
+        if row.attempt >= MOST_ATTEMPTS:
+            await _hold(context, case, f"after {row.attempt} attempts Metriport's list does not show it")
+            return []
+        if context.policy.after_unknown == "hold":
+            await _hold(context, case, "Metriport's list does not show it")
+            return []
+        if case.recalled.send is None:
+            await _hold(
+                context,
+                case,
+                "Metriport's list does not show it, and the version that was claimed is not kept",
+            )
+            return []
+        now = context.clock.now()
+        shown = await context.ledger.change(
+            row, row.state, now=now, event="not-sent", due_at=now + _LONGEST_PAUSE, note=case.note
+        )
+        if shown is None:
+            return []
+        wish = Wish(communication=present, row=replace(shown, version=row.version or case.recalled.version))
+        return [Prepared(wish=wish, send=case.recalled.send)]
+
+
+async def witness(context: Context, message_id: str) -> None:
+    """A status event for an id that we do not know: is it one of the open unknowns (protocol §7)?
+
+    Raises:
+        Temporary: a neighbour could not answer; the event is to be looked at again.
+    """
+    if not await context.ledger.in_states(frozenset({State.UNKNOWN}), limit=1):
+        return
+    try:
+        message = await context.messages.message(message_id)
+        if message is None or message.patient is None or await is_taken(context, message.id):
+            return
+        account = _account(await context.ledger.of_patient(message.patient), message.destination)
+        if any(row.state in IN_FLIGHT for row in account):
+            return
+        cases = [case for row in account if (case := await _look(context, row))]
+    except (Rejected, MappingError) as trouble:
+        _log.warning("event.not-matched", message=message_id, error=type(trouble).__name__)
+        return
+    verdicts = resolve([case.doubt(message.patient) for case in cases], [message])
+    for case in cases:
+        verdict = verdicts[case.row.id]
+        if isinstance(verdict, Found):
+            await _record(context, case, verdict)
+
+
+def _account(rows: Sequence[Transmission], destination: str | None) -> list[Transmission]:
+    """Those that are unknown, or may become so, and went to that destination."""
+    return [
+        row
+        for row in rows
+        if row.state in IN_FLIGHT | {State.UNKNOWN}
+        and (destination is None or same(row.destination or "", destination))
+    ]
+
+
+def _ready_at(context: Context, row: Transmission) -> datetime:
+    """When Metriport's list tells about the row; one that is on its way has to come to its end first."""
+    now = context.clock.now()
+    return now + _IN_FLIGHT_PAUSE if row.state in IN_FLIGHT else settled_at(context, row.intent_at or now)
+
+
+async def _look(context: Context, row: Transmission) -> _Case | None:
+    """Reads the Communication and recalls the claim; `None` when the Communication knows more than the row did."""
+    present = await context.fhir.read("Communication", row.communication)
+    mark = next(
+        (
+            mark
+            for mark in marks_on(present or {})
+            if mark.round == row.round and mark.fits(row.communication)
+        ),
+        row.mark,
+    )
+    if mark.progress <= row.mark.progress:
+        return _Case(row=row, present=present, recalled=await recall(context, row, present))
+    # The ledger went back to an older state, from a backup or a standby. What we see first now settles from now on.
+    now = context.clock.now()
+    facts: Facts = {"token": mark.token, "attempt": mark.attempt}
+    state = row.state
+    if mark.message is not None:
+        state = State.SENT
+        facts |= {"message": mark.message, "reason": None, "due_at": now}
+    elif mark.end is not None:
+        state = STATE_OF[mark.end]
+        facts |= {"ended_at": now, "due_at": None}
+    else:
+        facts |= {"intent_at": now, "due_at": settled_at(context, now)}
+    await change(context, row, state, event="caught-up", **facts)
+    return None
+
+
+def _known(rows: Sequence[Transmission], cases: Sequence[_Case], *, before: datetime) -> set[str]:
+    """The messages that the list has to show: those of the patient's rounds, in the ledger and on the resources."""
+    recorded = {row.message for row in rows if row.message and (row.sent_at or row.opened_at) <= before}
+    marked = {mark.message for case in cases for mark in marks_on(case.present or {}) if mark.message}
+    return recorded | marked
+
+
+def _is_evidence(listing: Listing, known: set[str]) -> bool:
+    return listing.whole and known <= {message.id for message in listing.messages}
+
+
+async def _unowned(context: Context, messages: Sequence[Message], doubts: Sequence[Doubt]) -> list[Message]:
+    possible = [message for message in messages if any(doubt.may_be(message) for doubt in doubts)]
+    return [message for message in possible if not await is_taken(context, message.id)]
+
+
+async def _record(context: Context, case: _Case, found: Found) -> bool:
+    row = replace(case.row, note=case.note)
+    recorded = await record_sent(context, row, found.message, sent_at=found.sent_at)
+    if recorded:
+        await write_back(context, recorded, communication=case.present)
+    return recorded is not None
+
+
+async def _hold(context: Context, case: _Case, why: str, *, candidates: Sequence[str] = ()) -> None:
+    now = context.clock.now()
+    named = f"{why} ({', '.join(candidates)})" if candidates else why
+    held = await change(
+        context,
+        case.row,
+        State.HELD,
+        event="held",
+        reason=reason("held-outcome-ambiguous", why=named),
+        ended_at=now,
+        due_at=None,
+        write_at=now,
+    )
+    if held:
+        await tell(context, held, communication=case.present, candidates=candidates)
+
+
+def _patience(context: Context, row: Transmission) -> timedelta:
+    """The pause before a list that could not be read is read again: it may be for days."""
+    waited = context.clock.now() - (row.intent_at or row.opened_at)
+    return min(max(waited / 4, _APART), _LONGEST_PAUSE)
