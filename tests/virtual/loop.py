@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import selectors
 from collections.abc import Coroutine, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -13,17 +16,40 @@ START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 T = TypeVar("T")
 
 
+@dataclass(kw_only=True, eq=False)
+class Life:
+    """One process: what was started in its context goes on only while it runs.
+
+    A killed one is never resumed, and kept: no `finally` of it runs before the test is over.
+    """
+
+    dead: bool = False
+    over: bool = False
+    paused: bool = False
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    held: list[asyncio.Handle] = field(default_factory=list)
+
+    @property
+    def runs(self) -> bool:
+        """Whether anything of it may happen now."""
+        return self.over or not (self.dead or self.paused)
+
+    async def lives(self) -> None:
+        """Goes on only for the living."""
+        if self.over:
+            raise ConnectionError("the test is over")
+        if self.dead:
+            await asyncio.Event().wait()
+
+
+LIFE: ContextVar[Life | None] = ContextVar("life", default=None)
+
+
 class _NoSelector(selectors.BaseSelector):
-    """Nothing comes from outside; waiting is a step of the virtual clock."""
+    """Nothing comes from outside."""
 
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        if timeout is None:
-            raise RuntimeError("deadlock: everybody waits and nothing is scheduled")
-        self.now += max(timeout, 0.0)
-        return []
+    def select(self, *_: Any) -> list[Any]:
+        raise RuntimeError("there is nothing to wait for outside of the virtual clock")
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         return selectors.SelectorKey(fileobj, 0, events, data)
@@ -36,32 +62,73 @@ class _NoSelector(selectors.BaseSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """`time()` is virtual; threads are refused, because they know nothing of it."""
+    """`time()` is virtual; threads are refused, because they know nothing of it.
+
+    What is ready runs in the order in which it got ready, as asyncio promises: which of several things happens first is
+    for the latencies to say.
+    """
+
+    _ready: Any
+    _scheduled: Any
 
     def __init__(self) -> None:
-        self._virtual = _NoSelector()
-        super().__init__(self._virtual)
+        self._now = 0.0
+        super().__init__(_NoSelector())
 
     def time(self) -> float:
-        return self._virtual.now
+        return self._now
 
     def run_in_executor(self, *_: Any) -> Any:  # type: ignore[override]  # whatever is asked for
         raise RuntimeError("threads have no place under a virtual clock")
+
+    def create_task(self, *arguments: Any, **options: Any) -> Any:
+        task = super().create_task(*arguments, **options)
+        context = options.get("context")
+        life = LIFE.get() if context is None else context.get(LIFE)
+        if life is not None:
+            life.tasks.add(task)
+            task.add_done_callback(life.tasks.discard)
+        return task
+
+    def resume(self, life: Life) -> None:
+        """Lets a process that was paused, or killed and is to be buried, go on where it was."""
+        held, life.held = life.held, []
+        self._ready.extend(held)
+
+    def _run_once(self) -> None:
+        ready, scheduled = self._ready, self._scheduled
+        while scheduled and (scheduled[0].cancelled() or not ready or scheduled[0].when() <= self._now):
+            handle = heapq.heappop(scheduled)
+            handle._scheduled = False
+            if not handle.cancelled():
+                self._now = max(self._now, handle.when())
+                ready.append(handle)
+        if not ready:
+            raise RuntimeError("deadlock: everybody waits and nothing is scheduled")
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            life = handle._context.get(LIFE)
+            if life is None or life.runs:
+                if not handle.cancelled():
+                    handle._run()
+            else:
+                life.held.append(handle)
 
 
 class VirtualClock:
     """The clock port over a virtual loop; `skew` is how far the wall clock is off."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, start: datetime = START) -> None:
-        self._loop = loop
+        assert isinstance(loop, VirtualLoop)
+        self.loop = loop
         self._start = start
         self.skew = timedelta(0)
 
     def now(self) -> datetime:
-        return self._start + timedelta(seconds=self._loop.time()) + self.skew
+        return self._start + timedelta(seconds=self.loop.time()) + self.skew
 
     def boot(self) -> float:
-        return 1000.0 + self._loop.time()
+        return 1000.0 + self.loop.time()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from contextvars import Context as Variables
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,8 +31,8 @@ from adapter.simulators.fhir import World as FhirWorld
 from adapter.simulators.http import Call, Neighbour, Request
 from adapter.wiring import Adapter, inbound_of, policy_of, wanted_subscription
 from adapter.worker import Rhythm, Worker
-from tests.virtual.loop import VirtualClock
-from tests.virtual.sqlite import in_thread_engine
+from tests.virtual.loop import LIFE, Life, VirtualClock
+from tests.virtual.sqlite import migrated_engine
 
 FHIR_URL = "http://fhir.test/fhir"
 METRIPORT_URL = "http://metriport.test"
@@ -39,21 +41,6 @@ API_KEY = "virtual-key"
 SECRET = "virtual-secret"
 
 Latency = Callable[[], float]
-
-
-@dataclass(kw_only=True)
-class Life:
-    """One process: alive, or killed. What it touches after its death never answers."""
-
-    dead: bool = False
-    over: bool = False
-
-    async def lives(self) -> None:
-        """Goes on only for the living."""
-        if self.over:
-            raise ConnectionError("the test is over")
-        if self.dead:
-            await asyncio.Event().wait()
 
 
 @dataclass(kw_only=True)
@@ -108,6 +95,8 @@ class Line(httpx.AsyncBaseTransport):
         await self._pass(self.latency())
         if self.down:
             raise httpx.ConnectError("nobody listens", request=request)
+        if "trace" in request.extensions:
+            await request.extensions["trace"]("http11.send_request_headers.started", {})
         self.arrivals.append((self.clock.now(), request.method, request.url.path))
         response = self.world.handle(
             Request(
@@ -150,6 +139,8 @@ class Site:
     metriport: metriport.World
     latency: Latency = lambda: 0.01
     settings: Settings
+    machine: VirtualClock | None = None  # the adapter's own clock, where it is not the neighbours'
+    mappings: Mappings | None = None
     adapter: Adapter | None = None
     doorbell: bool = True
     ledger_faults: list[LedgerFault] = field(default_factory=list)
@@ -160,6 +151,7 @@ class Site:
     _http: list[Any] = field(default_factory=list)
     _apart: list[bool] = field(default_factory=list)
     _life: Life = field(default_factory=Life)
+    _variables: Variables = field(default_factory=copy_context)
     _lives: list[Life] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -172,29 +164,26 @@ class Site:
         idle: bool = False,
     ) -> Adapter:
         """Starts an adapter on the ledger that is there; an `idle` one does nothing by itself."""
-        self._life = Life()
-        self._lives.append(self._life)
+        self._begin_life()
+        machine = self.machine or self.clock
         if self._ledger is None:
-            self._ledger = Store(in_thread_engine())
-            await self._ledger.migrate()
+            self._ledger = await self._new_ledger()
         to_fhir, to_metriport, to_web = (
             self._line(self.fhir), self._line(self.metriport), self._line(self.metriport)
         )  # fmt: skip
-        ledger: Any = MortalStore(self._ledger, self._life, self.ledger_faults)
+        ledger: Any = self._mortal(self._ledger)
         http = httpx.AsyncClient(transport=to_fhir)
-        client = MetriportClient(
-            base_url=METRIPORT_URL, api_key=API_KEY, now=self.clock.now, over=to_metriport
-        )
-        server = FhirClient(http, FHIR_URL, authorization=None, now=self.clock.now)
+        client = MetriportClient(base_url=METRIPORT_URL, api_key=API_KEY, now=machine.now, over=to_metriport)
+        server = FhirClient(http, FHIR_URL, authorization=None, now=machine.now)
         numbers = random.Random(len(self._lines))
         context = Context(
             fhir=server,
             messages=client,
             documents=client,
-            web=WebContent(now=self.clock.now, over=to_web),
-            mappings=Mappings(directory=mappings),
+            web=WebContent(now=machine.now, over=to_web),
+            mappings=self.mappings or Mappings(directory=mappings),
             ledger=ledger,
-            clock=self.clock,
+            clock=machine,
             policy=policy or policy_of(self.settings),
             life=f"life{len(self._lines)}",
             nonce=lambda: f"{numbers.getrandbits(48):012x}",
@@ -216,10 +205,26 @@ class Site:
         )
         self._http = [http, client]
         if not idle:
-            self._tasks = [asyncio.create_task(worker.run())]
+            self._tasks = [self._within(worker.run())]
         if self.doorbell and not idle:
-            self._tasks.append(asyncio.create_task(self.adapter.keep_doorbell()))
+            self._tasks.append(self._within(self.adapter.keep_doorbell()))
         return self.adapter
+
+    def _begin_life(self) -> None:
+        self._life = Life()
+        self._lives.append(self._life)
+        self._variables = copy_context()
+        self._variables.run(LIFE.set, self._life)
+
+    def _within(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Starts the work in the present process."""
+        return asyncio.create_task(work, context=self._variables.copy())
+
+    async def _new_ledger(self) -> Store:
+        return Store(await migrated_engine())
+
+    def _mortal(self, ledger: Store) -> Any:
+        return MortalStore(ledger, self._life, self.ledger_faults)
 
     async def stop(self) -> None:
         """Stops the adapter as SIGTERM does."""
@@ -237,7 +242,7 @@ class Site:
     def kill(self) -> None:
         """SIGKILL: nothing of the process goes on, no `finally` runs, its connections and its ledger are dead."""
         self._life.dead = True
-        self._abandoned.extend(self._tasks)
+        self._abandoned.extend(self._life.tasks)
         self._tasks = []
         self.adapter = None
 
@@ -245,6 +250,7 @@ class Site:
         """At the end of a test: what was killed may end."""
         for life in self._lives:
             life.over = True
+            self.clock.loop.resume(life)
         for task in self._abandoned:
             task.cancel()
 
@@ -346,12 +352,16 @@ class Site:
         await asyncio.sleep(self.latency())
         status: int | None = None
         if self.adapter is not None:
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(self.adapter.app)) as http:
-                answer = await http.request(
-                    call.method, call.url, headers=dict(call.headers), content=call.body
-                )
-                status = answer.status_code
+            answering = self._within(_answered(self.adapter, call))
+            await asyncio.wait({answering}, timeout=call.timeout_seconds)
+            status = answering.result() if answering.done() else None
         world.call_ended(call, status, self.clock.now())
+
+
+async def _answered(adapter: Adapter, call: Call) -> int:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(adapter.app)) as http:
+        answer = await http.request(call.method, call.url, headers=dict(call.headers), content=call.body)
+        return answer.status_code
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_dbapi
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapter.ledger.database import create_engine, parse_url
+from adapter.ledger.store import Store
 
 
 class _Cursor:
@@ -76,6 +77,9 @@ class _Connection:
     async def close(self) -> None:
         self._conn.close()
 
+    def serialize(self) -> bytes:
+        return self._conn.serialize()
+
     @property
     def isolation_level(self) -> Any:
         return self._conn.isolation_level
@@ -104,7 +108,7 @@ class _CursorOnDemand(_Cursor):
         self._cursor.close()
 
 
-def _driver() -> Any:
+def _driver(image: bytes | None) -> Any:
     module: Any = types.ModuleType("aiosqlite_in_thread")
     for name in (
         "Error", "DatabaseError", "IntegrityError", "NotSupportedError", "OperationalError",
@@ -115,12 +119,37 @@ def _driver() -> Any:
 
     def connect(database: str, **options: Any) -> _Connection:
         options.pop("loop", None)
-        return _Connection(sqlite3.connect(database, **options))
+        connection = sqlite3.connect(database, **options)
+        if image is not None:
+            connection.deserialize(image)
+        return _Connection(connection)
 
     module.connect = connect
     return AsyncAdapt_aiosqlite_dbapi(module, sqlite3)
 
 
-def in_thread_engine(url: str = "sqlite+aiosqlite://") -> AsyncEngine:
-    """The store's own engine, over a driver that never leaves the thread."""
-    return create_engine(parse_url(url), module=_driver())
+def in_thread_engine(url: str = "sqlite+aiosqlite://", *, image: bytes | None = None) -> AsyncEngine:
+    """The store's own engine, over a driver that never leaves the thread; an `image` is what it starts from."""
+    return create_engine(parse_url(url), module=_driver(image))
+
+
+async def migrated_engine() -> AsyncEngine:
+    """An engine over an empty ledger. Migrating takes longer than most tests, so it is done once."""
+    if not _MIGRATED:
+        engine = in_thread_engine()
+        await Store(engine).migrate()
+        _MIGRATED.append(await image_of(engine))
+        await engine.dispose()
+    return in_thread_engine(image=_MIGRATED[0])
+
+
+async def image_of(engine: AsyncEngine) -> bytes:
+    """The whole database, as of now."""
+    async with engine.connect() as connection:
+        raw = await connection.get_raw_connection()
+        driver: Any = raw.driver_connection
+        found: bytes = driver.serialize()
+        return found
+
+
+_MIGRATED: list[bytes] = []
