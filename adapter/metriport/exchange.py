@@ -80,6 +80,13 @@ def _trust() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
+def timed(request: httpx.Request, *, seconds: float) -> httpx.Request:
+    """The request with the limits of its single steps; the whole has one of its own."""
+    connect = min(_CONNECT_SECONDS, _CONNECT_SHARE * seconds)
+    request.extensions["timeout"] = httpx.Timeout(seconds, connect=connect).as_dict()
+    return request
+
+
 async def exchange(
     over: httpx.AsyncBaseTransport, request: httpx.Request, *, seconds: float, most_bytes: int
 ) -> Answered:
@@ -89,10 +96,8 @@ async def exchange(
         httpx.HTTPError: the exchange failed.
         TimeoutError: it took longer than `seconds` in all.
     """
-    connect = min(_CONNECT_SECONDS, _CONNECT_SHARE * seconds)
-    request.extensions["timeout"] = httpx.Timeout(seconds, connect=connect).as_dict()
     async with asyncio.timeout(seconds):
-        response = await over.handle_async_request(request)
+        response = await over.handle_async_request(timed(request, seconds=seconds))
         try:
             body = bytearray()
             async for chunk in response.aiter_bytes():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from adapter.domain.attachment import Content
@@ -58,14 +59,30 @@ class Documents(Protocol):
         ...
 
 
-class Web(Protocol):
-    """Fetching an attachment from a url outside the FHIR server, without any credentials."""
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """What a url answers, as it comes in. `length` is what is announced, `chunks` what comes."""
 
-    async def fetch(self, url: str, *, most_bytes: int) -> tuple[bytes, str | None]:
-        """The bytes, at most `most_bytes` + 1 of them, and the content type.
+    content_type: str | None = None
+    length: int | None = None
+    chunks: AsyncIterator[bytes] = field(repr=False)
+
+
+class Web(Protocol):
+    """Fetching from a url outside the FHIR server, without any credentials, from where the site allows it."""
+
+    async def fetch(self, url: str, *, most_bytes: int, seconds: float = ...) -> tuple[bytes, str | None]:
+        """The bytes and the content type. Raises as `stream` does."""
+        ...
+
+    def stream(
+        self, url: str, *, most_bytes: int, seconds: float = ...
+    ) -> AbstractAsyncContextManager[Fetched]:
+        """The bytes as they come in, at most `most_bytes` of them; the whole block has `seconds` to end.
 
         Raises:
-            Temporary: no answer now.
-            Rejected: the url answers with an error; `status` is its HTTP status.
+            Temporary: no answer now, or not all of it in time; between two chunks, too.
+            Rejected: the url answers with an error (its HTTP status), may not be fetched (400), or has more
+                bytes (413); between two chunks, too.
         """
         ...

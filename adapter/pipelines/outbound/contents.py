@@ -37,6 +37,7 @@ from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.patient import Subject
 
 _DEFAULT_TYPE: Final = "application/octet-stream"
+_TOO_LARGE: Final = 413
 
 Attached = Content | Listed
 
@@ -217,6 +218,8 @@ async def _fetched(
     try:
         data, kind = await context.web.fetch(url, most_bytes=MOST_BYTES)
     except Rejected as refusal:
+        if refusal.status == _TOO_LARGE:
+            return reason("refused-attachment-too-large", where=where, limit=MOST_BYTES)
         return unreadable(where, f"its url answers {refusal.status}")
     return _content(attachment, data, kind, where=where)
 
