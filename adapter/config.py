@@ -103,6 +103,15 @@ class MetriportGroup(_Group):
     list_lag_seconds: float = Field(
         120.0, ge=0, description="After how many seconds an accepted message is surely on Metriport's list."
     )
+    after_unknown: Literal["resend", "hold"] = Field(
+        "resend",
+        description="What becomes of a message of unknown outcome that Metriport's list does not show: "
+        "one more attempt, or a person is asked.",
+    )
+    reference_line: bool = Field(
+        default=False,
+        description="Whether each text ends in a short reference, by which the message is found on Metriport's list.",
+    )
     unconfirmed_after_hours: float = Field(
         72.0,
         gt=0,
@@ -173,7 +182,9 @@ class PatientsGroup(_Group):
 class InboundGroup(_Group):
     """Messages that others send in."""
 
-    most_bytes: int = Field(100_000_000, ge=1, description="The largest attachment that is taken in, in bytes.")
+    most_bytes: int = Field(
+        100_000_000, ge=1, description="The largest attachment that is taken in, in bytes."
+    )
     spool_directory: Path | None = Field(
         None,
         description="Where attachments are kept on disk while they are written; unset: the system's temporary "

@@ -184,6 +184,8 @@ def policy_of(settings: Settings) -> Policy:
         long_body=settings.mappings.long_body,
         allowed_origins=frozenset(origin.rstrip("/") for origin in settings.attachments.allowed_origins),
         pace=Pace(sends_per_minute=settings.metriport.sends_per_minute),
+        after_unknown=settings.metriport.after_unknown,
+        reference_line=settings.metriport.reference_line,
         list_lag=timedelta(seconds=settings.metriport.list_lag_seconds),
         unconfirmed_after=timedelta(hours=settings.metriport.unconfirmed_after_hours),
     )

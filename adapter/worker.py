@@ -277,7 +277,7 @@ class Worker:
             # A doorbell does not say how urgent it is. Now that it is known: this one can wait for its turn.
             self.queue.add(replace(sighting, rank=wish.row.rank))
             return None
-        planned = await plan(self.context, wish.communication)
+        planned = await plan(self.context, wish.communication, round=wish.row.round)
         send = planned if isinstance(planned, Reason) else await complete(self.context, planned)
         if isinstance(send, Reason):
             await park(self.context, wish, send)

@@ -46,6 +46,12 @@ class Send:
         return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def reference_of(base_url: str, communication: str, *, round: int) -> str:
+    """The short reference of a round: the same for each of its attempts, another for every other round."""
+    name = f"{base_url}/Communication/{communication}/{round}"
+    return f"[ref {hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}]"
+
+
 class MessageState(StrEnum):
     """How far Metriport got with a message."""
 

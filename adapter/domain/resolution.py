@@ -47,24 +47,34 @@ Verdict = Found | NotSent | Ambiguous
 class Doubt:
     """One unknown outcome: its row, Metriport's patient, the call, and since when it may have been applied.
 
-    `send` is `None` where the call can no longer be made as it was claimed, `since` where nobody remembers.
+    `reference` is what ends its text, if the site wanted that when it was claimed. `send` is `None` where the call can no longer be made as it was claimed, `since` where nobody remembers.
     """
 
     row: Transmission
     patient: str
+    reference: str
     send: Send | None = None
     since: datetime | None = None
 
     def is_told_by(self, message: Message) -> bool:
         """Whether the listed message is what this send would have become."""
-        return self.may_be(message) and (self.send is not None or self.has_digest_of(message))
+        return self.may_be(message) and (self.send is not None or self.is_named_by(message))
 
-    def has_digest_of(self, message: Message) -> bool:
-        """Whether the plan's digest is that of the listed message."""
-        return has_digest_of(message, self.row.mark, patient=self.patient)
+    def is_named_by(self, message: Message) -> bool:
+        """Whether the message says so itself: it bears the reference, or its text has the digest of the plan."""
+        return self.is_referred_to_by(message) or (
+            has_digest_of(message, self.row.mark, patient=self.patient)
+            and in_place(message, patient=self.patient, destination=self.row.destination)
+        )
+
+    def is_referred_to_by(self, message: Message) -> bool:
+        """Whether the message bears the reference: then it is of this very round, whatever else it says."""
+        return self.reference in message.body
 
     def may_be(self, message: Message) -> bool:
         """Whether nothing speaks against it; without the call, the text does not."""
+        if self.is_referred_to_by(message):
+            return True
         if self.send is not None:
             return fits(message, self.send, since=self.since)
         return (
@@ -97,9 +107,7 @@ def resolve(doubts: Collection[Doubt], messages: Sequence[Message]) -> dict[int,
 def _contents_of(message: Message, contents: Mapping[str | None, Sequence[Doubt]]) -> set[str | None]:
     """Of which of the contents the message may be; the digest tells for sure, where it fits."""
     possible = {digest for digest, alike in contents.items() if any(doubt.may_be(message) for doubt in alike)}
-    certain = {
-        digest for digest in possible if any(doubt.has_digest_of(message) for doubt in contents[digest])
-    }
+    certain = {digest for digest in possible if any(doubt.is_named_by(message) for doubt in contents[digest])}
     return certain or possible
 
 
@@ -109,7 +117,8 @@ def _all(alike: Sequence[Doubt], why: str, candidates: Sequence[Message]) -> dic
 
 
 def _of_one_content(alike: Sequence[Doubt], possible: Sequence[Message]) -> dict[int, Verdict]:
-    if possible and any(doubt.since is None for doubt in alike):
+    undated = any(doubt.since is None for doubt in alike)
+    if undated and not all(any(doubt.is_referred_to_by(one) for doubt in alike) for one in possible):
         return _all(alike, "a message on Metriport's list may be it, or an older one like it", possible)
     waiting = sorted(alike, key=lambda doubt: (doubt.since or _BEGINNING, doubt.row.id))
     verdicts: dict[int, Verdict] = {}

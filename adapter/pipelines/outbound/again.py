@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from adapter.domain.mark import marks_on
-from adapter.domain.message import MOST_BODY_UNITS, Send
+from adapter.domain.message import Send, reference_of
 from adapter.domain.reasons import Reason
 from adapter.domain.resource import Resource, instant, obj, version_of
-from adapter.domain.text import utf16_length
 from adapter.domain.transmission import Transmission
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.patient import find_subject
@@ -70,19 +69,22 @@ def _first_claim(row: Transmission, past: list[Resource]) -> datetime | None:
 
 async def _render(context: Context, row: Transmission, version: Resource) -> Send | None:
     """The call that this version makes, to the destination and with the documents that were claimed."""
-    texts = texts_of(context, version)
     subject = await find_subject(context, version)
-    if row.destination is None or isinstance(texts, Reason) or isinstance(subject, Reason):
+    if row.destination is None or isinstance(subject, Reason):
         return None
-    address = await find_address(context, version)
-    line, body = texts
-    planned = Plan(
-        communication=version,
-        subject=subject,
-        address=Address(
-            destination=row.destination, npis=() if isinstance(address, Reason) else address.npis
-        ),
-        subject_line=line,
-        body=body if body and utf16_length(body) <= MOST_BODY_UNITS else None,
-    )
-    return render(context, planned, list(row.attachments))
+    found = await find_address(context, version)
+    npis = () if isinstance(found, Reason) else found.npis
+    sends: list[Send] = []
+    # The setting may have been another one when it was claimed.
+    for line in ("", reference_of(context.fhir.base_url, row.communication, round=row.round)):
+        texts = texts_of(context, version, reference=line)
+        if not isinstance(texts, Reason):
+            planned = Plan(
+                communication=version,
+                subject=subject,
+                address=Address(destination=row.destination, npis=npis),
+                subject_line=texts.subject_line,
+                body=texts.sent or None,
+            )
+            sends.append(render(context, planned, list(row.attachments)))
+    return next((send for send in sends if _is_claimed(row, send)), next(iter(sends), None))

@@ -28,6 +28,7 @@ class Policy:
     allowed_origins: frozenset[str] = frozenset()
     pace: Pace = field(default_factory=Pace)
     after_unknown: Literal["resend", "hold"] = "resend"
+    reference_line: bool = False
     list_lag: timedelta = timedelta(seconds=120)
     unconfirmed_after: timedelta = timedelta(hours=72)
     given_up_after: timedelta = timedelta(days=30)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from adapter.domain.attachment import MOST_ATTACHMENTS, Content
 from adapter.domain.marker import is_inbound
-from adapter.domain.message import MOST_BODY_UNITS, MOST_SUBJECT_UNITS, Send
+from adapter.domain.message import MOST_BODY_UNITS, MOST_SUBJECT_UNITS, Send, reference_of
 from adapter.domain.reasons import Reason, reason
 from adapter.domain.resource import Resource
 from adapter.domain.text import normalise, utf16_length
@@ -26,6 +26,25 @@ _GONE = 404
 
 
 @dataclass(frozen=True, kw_only=True)
+class Texts:
+    """Subject line and text; `reference` ends the text, or is empty."""
+
+    subject_line: str = field(repr=False)
+    body: str = field(repr=False)
+    reference: str
+
+    @property
+    def whole(self) -> str:
+        """The text with its reference."""
+        return "\n\n".join(part for part in (self.body, self.reference) if part)
+
+    @property
+    def sent(self) -> str:
+        """What goes as text: all of it; of one that is too long, which goes as a file, the reference."""
+        return self.whole if utf16_length(self.whole) <= MOST_BODY_UNITS else self.reference
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """Everything that the call needs but the ids of the documents still to be uploaded."""
 
@@ -37,8 +56,8 @@ class Plan:
     contents: tuple[Attached, ...] = ()
 
 
-async def plan(context: Context, communication: Resource) -> Plan | Reason:
-    """The plan, or the reason why there is none.
+async def plan(context: Context, communication: Resource, *, round: int = 1) -> Plan | Reason:
+    """The plan of that round, or the reason why there is none.
 
     Raises:
         Temporary: a neighbour could not answer; nothing is decided.
@@ -47,7 +66,7 @@ async def plan(context: Context, communication: Resource) -> Plan | Reason:
     problem = _unfit(communication)
     if problem:
         return problem
-    texts = texts_of(context, communication)
+    texts = texts_of(context, communication, reference=reference_for(context, communication, round=round))
     if isinstance(texts, Reason):
         return texts
     subject = await find_subject(context, communication)
@@ -70,7 +89,14 @@ def _unfit(communication: Resource) -> Reason | None:
     return None
 
 
-def texts_of(context: Context, communication: Resource) -> tuple[str, str] | Reason:
+def reference_for(context: Context, communication: Resource, *, round: int) -> str:
+    """What ends the text of that round, where the site wants it."""
+    if not context.policy.reference_line:
+        return ""
+    return reference_of(context.fhir.base_url, str(communication.get("id")), round=round)
+
+
+def texts_of(context: Context, communication: Resource, *, reference: str) -> Texts | Reason:
     """Subject line and text as Metriport keeps them, or why they cannot go.
 
     Raises:
@@ -86,9 +112,10 @@ def texts_of(context: Context, communication: Resource) -> tuple[str, str] | Rea
         return reason("refused-no-subject-line")
     if (length := utf16_length(line)) > MOST_SUBJECT_UNITS:
         return reason("refused-subject-too-long", length=length, limit=MOST_SUBJECT_UNITS)
-    if (length := utf16_length(body)) > MOST_BODY_UNITS and context.policy.long_body == "refuse":
+    texts = Texts(subject_line=line, body=body, reference=reference)
+    if (length := utf16_length(texts.whole)) > MOST_BODY_UNITS and context.policy.long_body == "refuse":
         return reason("refused-body-too-long", length=length, limit=MOST_BODY_UNITS)
-    return line, body
+    return texts
 
 
 def _fitted(
@@ -96,23 +123,21 @@ def _fitted(
     *,
     subject: Subject,
     address: Address,
-    texts: tuple[str, str],
+    texts: Texts,
     contents: list[Attached],
 ) -> Plan | Reason:
-    line, body = texts
-    if utf16_length(body) > MOST_BODY_UNITS:
-        contents = [_as_attachment(body), *contents]
-        body = ""
+    if not texts.body and not contents:
+        return reason("refused-no-content")
+    if texts.sent != texts.whole:
+        contents = [_as_attachment(texts.body), *contents]
     if len(contents) > MOST_ATTACHMENTS:
         return reason("refused-too-many-attachments", count=len(contents), limit=MOST_ATTACHMENTS)
-    if not body and not contents:
-        return reason("refused-no-content")
     return Plan(
         communication=communication,
         subject=subject,
         address=address,
-        subject_line=line,
-        body=body or None,
+        subject_line=texts.subject_line,
+        body=texts.sent or None,
         contents=tuple(contents),
     )
 

@@ -18,7 +18,7 @@ import structlog
 
 from adapter.domain.destination import same
 from adapter.domain.mark import marks_on
-from adapter.domain.message import Message
+from adapter.domain.message import Message, reference_of
 from adapter.domain.reasons import reason
 from adapter.domain.resolution import Ambiguous, Doubt, Found, NotSent, Verdict, resolve
 from adapter.domain.resource import Resource, version_of
@@ -61,8 +61,15 @@ class _Case:
         edited = self.present is None or self.recalled.version not in {None, version_of(self.present)}
         return edited_after(self.recalled.version) if edited else self.row.note
 
-    def doubt(self, patient: str) -> Doubt:
-        return Doubt(row=self.row, patient=patient, send=self.recalled.send, since=self.recalled.since)
+    def doubt(self, context: Context, patient: str) -> Doubt:
+        """What is to be decided about it."""
+        return Doubt(
+            row=self.row,
+            patient=patient,
+            reference=reference_of(context.fhir.base_url, self.row.communication, round=self.row.round),
+            send=self.recalled.send,
+            since=self.recalled.since,
+        )
 
 
 @dataclass(kw_only=True)
@@ -115,7 +122,7 @@ class Resolver:
             return []
         if not _is_evidence(listing, _known(rows, cases, before=began - context.policy.list_lag)):
             return await self._read_again(cases, "Metriport's list is not whole")
-        doubts = [one.doubt(patient) for one in cases]
+        doubts = [one.doubt(context, patient) for one in cases]
         verdicts = resolve(doubts, await _unowned(context, listing.messages, doubts))
         if not self._is_confirmed((patient, str(row.destination)), verdicts, pages=listing.pages):
             return await self._read_again(cases, "Metriport's list keeps changing")
@@ -213,7 +220,7 @@ async def witness(context: Context, message_id: str) -> None:
     except (Rejected, MappingError) as trouble:
         _log.warning("event.not-matched", message=message_id, error=type(trouble).__name__)
         return
-    verdicts = resolve([case.doubt(message.patient) for case in cases], [message])
+    verdicts = resolve([case.doubt(context, message.patient) for case in cases], [message])
     for case in cases:
         verdict = verdicts[case.row.id]
         if isinstance(verdict, Found):
