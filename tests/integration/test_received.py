@@ -1,0 +1,547 @@
+"""Messages that others send in: on the FHIR server once, complete, and the right patient's."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import pytest
+
+from adapter.domain.canonical import (
+    COMMUNICATION_ID,
+    DIRECTION_SYSTEM,
+    DOCUMENT_ID,
+    NPI_SYSTEM,
+    PATIENT_ID,
+    TASK_SYSTEM,
+    URI_SYSTEM,
+)
+from adapter.domain.received import communication_id
+from adapter.mapping import resources
+from adapter.simulators.metriport import SANDBOX_PATIENTS
+from tests.integration.people import MEDIUM, patient
+from tests.virtual.loop import run
+from tests.virtual.site import Site, site
+
+Json = dict[str, Any]
+
+KNOWN: Final = SANDBOX_PATIENTS[0].id
+STRANGER: Final = SANDBOX_PATIENTS[2]
+SENDER: Final = "intake@direct.lakeside.example"
+TRACING: Final = b"%PDF-1.4 tracing \x00\x01\n"
+LETTER: Final = b"Dear colleague, thank you.\n"
+
+
+def attachment(data: bytes = TRACING, **stated: Any) -> Json:
+    """An attachment as the simulator's control API takes it."""
+    return {
+        "title": "holter.pdf",
+        "contentType": "application/pdf",
+        "data": base64.b64encode(data).decode(),
+        **stated,
+    }
+
+
+def message(**stated: Any) -> Json:
+    """A message for the patient whom the clinic knows, with two attachments."""
+    usual = {
+        "patientId": KNOWN,
+        "subject": "Holter result",
+        "body": "Please see the tracing.",
+        "from": SENDER,
+        "attachments": [attachment(), attachment(LETTER, title="letter.txt", contentType="text/plain")],
+    }
+    return {name: value for name, value in {**usual, **stated}.items() if value is not None}
+
+
+def at(visit: Callable[[Site], Awaitable[None]], **options: Any) -> Site:
+    """A clinic with one Patient, whom Metriport knows; what happens there is the test's."""
+
+    async def scenario() -> Site:
+        async with site(**options) as clinic:
+            clinic.write(patient())
+            await visit(clinic)
+            return clinic
+
+    return run(scenario())
+
+
+def after(*stated: Json, seconds: float = 60.0, **options: Any) -> Site:
+    """The clinic some time after these messages were sent in."""
+
+    async def visit(clinic: Site) -> None:
+        for one in stated:
+            clinic.metriport.receive(clinic.clock.now(), **one)
+        await clinic.passes(seconds)
+
+    return at(visit, **options)
+
+
+def inbound(clinic: Site) -> list[Json]:
+    """The received Communications."""
+    return [one for one in clinic.fhir.resources("Communication") if DIRECTION_SYSTEM in json.dumps(one)]
+
+
+def contents(clinic: Site, communication: Json) -> list[tuple[str, bytes]]:
+    """Media type and bytes of each attachment of the message, by its references."""
+    found = []
+    for part in communication["payload"]:
+        reference = part.get("contentReference", {}).get("reference")
+        if reference:
+            shown = _resource(clinic, reference)["content"][0]["attachment"]
+            binary = _resource(clinic, shown["url"])
+            assert binary["contentType"] == shown["contentType"]
+            found.append((binary["contentType"], base64.b64decode(binary.get("data", ""))))
+    return found
+
+
+def _resource(clinic: Site, reference: str) -> Json:
+    kind, _, id = reference.partition("/")
+    return next(one for one in clinic.fhir.resources(kind) if one["id"] == id)
+
+
+def versions(clinic: Site) -> dict[str, int]:
+    """How many versions each resource has that came with messages."""
+    return {
+        f"{kind}/{one['id']}": len(clinic.fhir.history(kind, one["id"]))
+        for kind in ("Communication", "DocumentReference", "Binary", "Task")
+        for one in clinic.fhir.resources(kind)
+    }
+
+
+def test_a_message_for_a_known_patient_is_there_with_its_attachments() -> None:
+    clinic = after(message())
+
+    [found] = inbound(clinic)
+    sent = clinic.metriport.messages[0]
+    assert found["id"] == communication_id(sent.id)
+    assert found["status"] == "completed"
+    assert found["medium"] == MEDIUM
+    assert found["subject"] == {"reference": "Patient/maple"}
+    assert found["topic"] == {"text": "Holter result"}
+    assert found["payload"][0] == {"contentString": "Please see the tracing."}
+    assert found["identifier"] == [{"system": COMMUNICATION_ID, "value": sent.id}]
+    assert found["sender"] == {
+        "type": "Organization",
+        "display": SENDER,
+        "identifier": {"system": URI_SYSTEM, "value": f"mailto:{SENDER}"},
+    }
+    assert contents(clinic, found) == [("application/pdf", TRACING), ("text/plain", LETTER)]
+    assert clinic.fhir.resources("Task") == []
+
+
+def test_everything_that_came_is_the_patients() -> None:
+    clinic = after(message())
+
+    documents = clinic.fhir.resources("DocumentReference")
+    binaries = clinic.fhir.resources("Binary")
+    assert [one["subject"] for one in documents] == [{"reference": "Patient/maple"}] * 2
+    assert [one["securityContext"] for one in binaries] == [{"reference": "Patient/maple"}] * 2
+    assert all(one["identifier"][0]["system"] == DOCUMENT_ID for one in documents)
+
+
+def test_what_was_written_is_valid() -> None:
+    clinic = after(message(), message(patientId=None))
+
+    for kind in ("Communication", "DocumentReference", "Task"):
+        for one in clinic.fhir.resources(kind):
+            assert list(resources.problems(one)) == []
+
+
+CONTENTS: Final = ("bundle", "communication", "message")
+
+
+@pytest.mark.parametrize("dialect", ["sdk", "docs", "docs-bare"])
+@pytest.mark.parametrize("key", ["url", "bundleUrl", "downloadUrl", "messageUrl"])
+@pytest.mark.parametrize("inside", ["link", "inside"])
+@pytest.mark.parametrize("content", CONTENTS)
+def test_every_shape_of_content_brings_the_same(content: str, inside: str, key: str, dialect: str) -> None:
+    clinic = after(message(content=content, attachmentsAs=inside, urlKey=key), dialect=dialect)
+
+    [found] = inbound(clinic)
+    assert found["topic"] == {"text": "Holter result"}
+    assert found["payload"][0] == {"contentString": "Please see the tracing."}
+    assert contents(clinic, found) == [("application/pdf", TRACING), ("text/plain", LETTER)]
+
+
+@pytest.mark.parametrize(
+    "attachments",
+    [
+        [],
+        [attachment(b"")],
+        [attachment(contentType="application/x-unheard-of")],
+        [attachment(b'{"a": 1.50}', contentType="application/json")],
+        [attachment(b'{"resourceType": 1}', contentType="application/fhir+json")],
+        [attachment(), attachment(), attachment()],
+    ],
+    ids=["none", "empty", "unknown type", "JSON", "FHIR JSON", "three times the same"],
+)
+@pytest.mark.parametrize("inside", ["link", "inside"])
+@pytest.mark.parametrize("content", ["bundle", "communication"])
+def test_attachments_arrive_byte_for_byte(attachments: list[Json], content: str, inside: str) -> None:
+    clinic = after(message(attachments=attachments, content=content, attachmentsAs=inside))
+
+    [found] = inbound(clinic)
+    expected = [(one["contentType"], base64.b64decode(one["data"])) for one in attachments]
+    assert contents(clinic, found) == expected
+
+
+# --- Whose it is ---------------------------------------------------------------------------------------------
+
+
+def _announced(clinic: Site, **payload: Any) -> Callable[[], None]:
+    """A message for nobody, told of again with other ids in the call."""
+
+    def tell() -> None:
+        now = clinic.clock.now()
+        clinic.metriport.receive(now, **message(patientId=None))
+        call = json.loads(clinic.metriport.calls_due(now)[-1].body)
+        body = {**call, "payload": {**call["payload"], **payload}}
+        clinic.metriport.announce("message.received", now, body=body)
+
+    return tell
+
+
+def test_the_accounts_own_id_is_the_patients_id_on_the_server() -> None:
+    async def visit(clinic: Site) -> None:
+        _announced(clinic, externalId="maple")()
+        await clinic.passes(60)
+
+    clinic = at(visit)
+
+    assert [one.get("subject") for one in inbound(clinic)] == [{"reference": "Patient/maple"}]
+
+
+@pytest.mark.parametrize("ids", [{}, {"externalId": "nobody"}, {"patientId": STRANGER.id}])
+def test_a_message_for_nobody_asks_whose_it_is(ids: Json) -> None:
+    async def visit(clinic: Site) -> None:
+        _announced(clinic, **ids)()
+        await clinic.passes(60)
+
+    clinic = at(visit)
+
+    [found] = inbound(clinic)
+    [task] = clinic.fhir.resources("Task")
+    assert "subject" not in found
+    assert task["focus"] == {"reference": f"Communication/{found['id']}"}
+    assert task["code"]["coding"] == [{"system": TASK_SYSTEM, "code": "match-patient"}]
+    assert task["status"] == "requested"
+    documents = clinic.fhir.resources("DocumentReference")
+    assert all("subject" not in one for one in documents)
+    assert {one["securityContext"]["reference"] for one in clinic.fhir.resources("Binary")} == {
+        f"DocumentReference/{one['id']}" for one in documents
+    }
+
+
+def test_two_patients_with_the_same_link_are_nobody_for_certain() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.write(patient(id="maple-2"))
+        clinic.metriport.receive(clinic.clock.now(), **message())
+        await clinic.passes(60)
+
+    clinic = at(visit)
+
+    assert "subject" not in inbound(clinic)[0]
+    assert len(clinic.fhir.resources("Task")) == 1
+
+
+def test_candidates_are_those_whose_demographics_are_alike_best_first() -> None:
+    name = [{"family": STRANGER.last_name, "given": [STRANGER.first_name]}]
+
+    async def visit(clinic: Site) -> None:
+        clinic.write({"resourceType": "Patient", "id": "same-name", "name": name, "birthDate": "1990-01-01"})
+        clinic.write({"resourceType": "Patient", "id": "same", "name": name, "birthDate": STRANGER.dob})
+        clinic.write({"resourceType": "Patient", "id": "other", "name": [{"family": "Else"}]})
+        clinic.metriport.receive(clinic.clock.now(), **message(patientId=STRANGER.id))
+        await clinic.passes(60)
+
+    clinic = at(visit)
+
+    [task] = clinic.fhir.resources("Task")
+    assert [one["valueReference"]["reference"] for one in task["input"]] == [
+        "Patient/same",
+        "Patient/same-name",
+    ]
+    marks = {
+        part["extension"][0]["valueCode"]: part["extension"][1]["valueCode"]
+        for part in task["input"][1]["extension"]
+    }
+    assert marks["family"] == "agrees"
+    assert marks["birthDate"] == "differs"
+    assert marks["postalCode"] == "missing"
+
+
+def _answer(clinic: Site, status: str = "completed", **output: Any) -> None:
+    [task] = clinic.fhir.resources("Task")
+    kind = {"coding": [{"system": TASK_SYSTEM, "code": "choice"}]}
+    chosen = {"output": [{"type": kind, **output}]} if output else {}
+    clinic.write({**task, "status": status, **chosen})
+
+
+CHOSEN: Final = {"valueReference": {"reference": "Patient/maple"}}
+
+
+def _answered(status: str = "completed", **output: Any) -> Site:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
+        await clinic.passes(60)
+        _answer(clinic, status, **output)
+        await clinic.passes(60)
+
+    return at(visit)
+
+
+def test_completing_the_task_moves_the_whole_message() -> None:
+    clinic = _answered(**CHOSEN)
+
+    [found] = inbound(clinic)
+    [task] = clinic.fhir.resources("Task")
+    assert found["subject"] == {"reference": "Patient/maple"}
+    assert {one["subject"]["reference"] for one in clinic.fhir.resources("DocumentReference")} == {
+        "Patient/maple"
+    }
+    assert {one["securityContext"]["reference"] for one in clinic.fhir.resources("Binary")} == {
+        "Patient/maple"
+    }
+    assert contents(clinic, found) == [("application/pdf", TRACING), ("text/plain", LETTER)]
+    assert task["businessStatus"]["coding"][0]["code"] == "applied"
+
+
+@pytest.mark.parametrize("status", ["rejected", "cancelled"])
+def test_rejecting_the_task_leaves_the_message_unassigned(status: str) -> None:
+    clinic = _answered(status)
+
+    [task] = clinic.fhir.resources("Task")
+    assert "subject" not in inbound(clinic)[0]
+    assert (task["status"], task["businessStatus"]["coding"][0]["code"]) == (status, "applied")
+
+
+@pytest.mark.parametrize(
+    "output",
+    [{}, {"valueReference": {"reference": "Patient/nobody"}}, {"valueString": "the tall one"}],
+    ids=["none", "nobody", "words"],
+)
+def test_a_completed_task_without_a_choice_is_asked_again(output: Json) -> None:
+    clinic = _answered(**output)
+
+    [task] = clinic.fhir.resources("Task")
+    assert "subject" not in inbound(clinic)[0]
+    assert task["status"] == "requested"
+    assert "choice" in task["statusReason"]["text"]
+
+
+def test_the_task_is_closed_when_somebody_set_the_patient_by_hand() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
+        await clinic.passes(60)
+        clinic.write({**inbound(clinic)[0], "subject": {"reference": "Patient/maple"}})
+        await clinic.passes(600)
+
+    clinic = at(visit)
+
+    [task] = clinic.fhir.resources("Task")
+    assert task["status"] == "cancelled"
+    assert {one["subject"]["reference"] for one in clinic.fhir.resources("DocumentReference")} == {
+        "Patient/maple"
+    }
+
+
+# --- Once ----------------------------------------------------------------------------------------------------
+
+
+def _again(clinic: Site, *, times: int) -> None:
+    """Metriport makes the newest call again, each time under a new id and with new links."""
+    deliveries = clinic.metriport._server.webhooks
+    for _ in range(times):
+        deliveries.again(deliveries.deliveries[-1], clinic.clock.now())
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.02, 0.2, 60.0])
+def test_the_same_message_told_of_ten_times_is_there_once(pause: float) -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
+        for _ in range(3):
+            await clinic.passes(pause)
+            _again(clinic, times=3)
+        await clinic.passes(60)
+
+    clinic = at(visit)
+
+    assert versions(clinic) == dict.fromkeys(versions(clinic), 1)
+    assert len(versions(clinic)) == 6
+
+
+def test_a_replay_undoes_no_match() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
+        await clinic.passes(60)
+        _answer(clinic, **CHOSEN)
+        await clinic.passes(60)
+        _again(clinic, times=3)
+        await clinic.passes(60)
+
+    clinic = at(visit)
+
+    assert inbound(clinic)[0]["subject"] == {"reference": "Patient/maple"}
+    assert set(versions(clinic).values()) == {2, 3}  # the Task was answered by a person, and then applied
+
+
+def test_what_somebody_deleted_stays_deleted() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.receive(clinic.clock.now(), **message(attachments=[]))
+        await clinic.passes(60)
+        await clinic.delete(f"Communication/{inbound(clinic)[0]['id']}")
+        _again(clinic, times=1)
+        await clinic.passes(60)
+
+    assert inbound(at(visit)) == []
+
+
+def test_the_same_bytes_in_two_messages_are_two_documents() -> None:
+    clinic = after(message(content="communication"), message(content="communication"))
+
+    assert len(inbound(clinic)) == 2
+    assert len(clinic.fhir.resources("DocumentReference")) == 4
+
+
+# --- Bad days ------------------------------------------------------------------------------------------------
+
+
+def test_the_fhir_server_is_down_while_messages_come_in() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.cut(fhir_server=True)
+        for _ in range(10):
+            clinic.metriport.receive(clinic.clock.now(), **message())
+            await clinic.passes(60)
+        assert inbound(clinic) == []
+        clinic.cut()
+        await clinic.passes(900)
+
+    clinic = at(visit)
+
+    assert len(inbound(clinic)) == 10
+    assert set(versions(clinic).values()) == {1}
+    assert all(len(contents(clinic, one)) == 2 for one in inbound(clinic))
+
+
+def test_dead_links_are_asked_for_again() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("GET", "/_files", "url-expired", times=1)
+        clinic.metriport.receive(clinic.clock.now(), **message())
+        await clinic.passes(120)
+
+    clinic = at(visit)
+
+    assert len(inbound(clinic)) == 1
+    assert clinic.fhir.resources("Task") == []
+
+
+def test_a_message_that_cannot_be_had_is_told_to_a_person_once() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("GET", "/_files", "url-expired", times=10_000)
+        clinic.metriport.receive(clinic.clock.now(), **message())
+        await clinic.passes(7200)
+
+    clinic = at(visit)
+
+    assert inbound(clinic) == []
+    assert [one["code"]["coding"][0]["code"] for one in clinic.fhir.resources("Task")] == ["fix-data"]
+
+
+@pytest.mark.parametrize("moment", range(12))
+def test_a_kill_at_any_moment_leaves_the_message_there_once_and_complete(moment: int) -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.receive(clinic.clock.now(), **message())
+        await clinic.passes(0.02 * moment + 0.015)
+        clinic.kill()
+        for one in inbound(clinic):
+            assert len(contents(clinic, one)) == 2
+        await clinic.start()
+        await clinic.passes(120)
+
+    clinic = at(visit)
+
+    [found] = inbound(clinic)
+    assert contents(clinic, found) == [("application/pdf", TRACING), ("text/plain", LETTER)]
+    assert set(versions(clinic).values()) == {1}
+
+
+# --- And back ------------------------------------------------------------------------------------------------
+
+
+def test_a_reply_that_copies_the_sender_is_sent() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.receive(clinic.clock.now(), **message())
+        await clinic.passes(60)
+        [received] = inbound(clinic)
+        clinic.write(
+            {
+                "resourceType": "Communication",
+                "id": "reply",
+                "status": "preparation",
+                "medium": received["medium"],
+                "inResponseTo": [{"reference": f"Communication/{received['id']}"}],
+                "subject": received["subject"],
+                "recipient": [received["sender"]],
+                "topic": {"text": f"Re: {received['topic']['text']}"},
+                "payload": [{"contentString": "Thank you."}],
+            }
+        )
+        await clinic.passes(60)
+
+    clinic = at(visit)
+
+    sent = [one for one in clinic.metriport.messages if one.direction == "outbound"]
+    assert [one.destination for one in sent] == [SENDER]
+    assert clinic.communication("reply")["status"] == "completed"
+
+
+def test_an_inbound_message_is_never_sent_whatever_its_status() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.receive(clinic.clock.now(), **message())
+        await clinic.passes(60)
+        clinic.write({**inbound(clinic)[0], "status": "preparation"})
+        await clinic.passes(600)
+
+    assert [one.direction for one in at(visit).metriport.messages] == ["inbound"]
+
+
+def test_recipients_are_our_address_and_the_practitioners_that_it_is_meant_for() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.write(
+            {
+                "resourceType": "Practitioner",
+                "id": "nakamura",
+                "identifier": [{"system": NPI_SYSTEM, "value": "1234567893"}],
+            }
+        )
+        named = message(intendedRecipientNpi=["1234567893", "1987654321"], destination="front@desk.example")
+        clinic.metriport.receive(clinic.clock.now(), **named)
+        await clinic.passes(60)
+
+    [found] = inbound(at(visit))
+
+    assert found["recipient"] == [
+        {
+            "type": "Organization",
+            "display": "front@desk.example",
+            "identifier": {"system": URI_SYSTEM, "value": "mailto:front@desk.example"},
+        },
+        {"reference": "Practitioner/nakamura"},
+        {"type": "Practitioner", "identifier": {"system": NPI_SYSTEM, "value": "1987654321"}},
+    ]
+
+
+def test_an_attachment_without_an_id_is_known_by_its_bytes() -> None:
+    clinic = after(message(content="communication", attachments=[attachment()]))
+
+    [document] = clinic.fhir.resources("DocumentReference")
+    assert "identifier" not in document
+    assert document["content"][0]["attachment"]["size"] == len(TRACING)
+    assert (
+        hashlib.sha256(contents(clinic, inbound(clinic)[0])[0][1]).digest()
+        == hashlib.sha256(TRACING).digest()
+    )
