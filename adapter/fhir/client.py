@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
@@ -14,6 +14,7 @@ from adapter.domain.resource import Resource, local_reference
 from adapter.errors import AdapterError, Conflict, Rejected, Temporary
 from adapter.fhir import capabilities, wire
 from adapter.fhir.answers import is_absent
+from adapter.fhir.binary import Document
 from adapter.fhir.capabilities import Capabilities
 from adapter.fhir.transport import Reply, Transport, grouped
 from adapter.ports.fhir import Presence
@@ -115,6 +116,26 @@ class FhirClient:
         path = _path(resource)
         reply = await self._fhir.request("PUT", path, data=resource)
         return await self._written(reply, what=f"PUT {path}", path=path)
+
+    async def store_binary(
+        self,
+        id: str,
+        *,
+        content_type: str,
+        content: Callable[[], AsyncIterator[bytes]],
+        size: int,
+        security_context: str | None,
+    ) -> None:
+        """Creates or replaces a Binary with the `size` bytes of `content`, without holding them.
+
+        The same content again makes no new version. HAPI heeds no `If-None-Match` here, so whether there is one
+        already is the caller's to ask.
+        """
+        path = wire.location("Binary", id)
+        document = Document(
+            id, content_type=content_type, content=content(), size=size, security_context=security_context
+        )
+        await self._fhir.store(path, document, length=document.length)
 
     async def create(
         self, resource: Resource, *, if_none_exist: Sequence[tuple[str, str]] | None = None

@@ -6,7 +6,7 @@ Stock fhirpy opens a new aiohttp session for each call, cannot send `If-Match` a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,10 +23,13 @@ from adapter.fhir.answers import Answer, error_in
 TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
 WHOLE_SECONDS: Final = 60.0
 WHOLE_SECONDS_OF_CONTENT: Final = 300.0
+# HAPI keeps silent for half a minute over 45 MB.
+CONTENT_TIMEOUT: Final = httpx.Timeout(WHOLE_SECONDS_OF_CONTENT, connect=5.0)
 
 # Searches may be answered from a cache (HAPI: for 60 s) and servers may ignore what they do not know of a search.
 _READING: Final = {"Cache-Control": "no-cache", "Prefer": "handling=strict"}
 _WRITING: Final = {"Prefer": "return=representation"}
+_MOST_ANSWER: Final = 1_000_000  # a server may show what was just stored, all of it
 _NOT_SENT: Final = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -116,6 +119,22 @@ class Transport(AsyncFHIRClient):
         """The raw bytes at the path, at most `most_bytes` + 1 of them. Raises as `request` does."""
         what = _what("GET", path, None)
         request = self._request("GET", path, headers={"Accept": "*/*", "Accept-Encoding": "identity"})
+        return await self._large(request, what=what, most_bytes=most_bytes)
+
+    async def store(self, path: str, content: AsyncIterable[bytes], *, length: int) -> None:
+        """Puts FHIR JSON of that length, as it is made. Raises as `request` does."""
+        headers = {
+            **self._build_request_headers(),
+            "Content-Type": wire.FHIR_JSON,
+            "Content-Length": str(length),
+            "Prefer": "return=minimal",
+        }
+        url = self._build_request_url(path, None)
+        request = self._http.build_request("PUT", url, content=content, headers=headers)
+        await self._large(request, what=_what("PUT", path, None), most_bytes=_MOST_ANSWER)
+
+    async def _large(self, request: httpx.Request, *, what: str, most_bytes: int) -> bytes:
+        request.extensions["timeout"] = CONTENT_TIMEOUT.as_dict()
         with _typed(what):
             async with asyncio.timeout(WHOLE_SECONDS_OF_CONTENT):
                 response = await self._http.send(request, auth=None, follow_redirects=False, stream=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -44,6 +44,18 @@ class FhirServer(Protocol):
 
     async def put(self, resource: Resource) -> Resource:
         """Creates or replaces the resource under its own id."""
+        ...
+
+    async def store_binary(
+        self,
+        id: str,
+        *,
+        content_type: str,
+        content: Callable[[], AsyncIterator[bytes]],
+        size: int,
+        security_context: str | None,
+    ) -> None:
+        """Creates or replaces a Binary with the `size` bytes of `content`, without holding them."""
         ...
 
     async def presence(self, type: str, id: str) -> Presence:

@@ -1,0 +1,43 @@
+"""A Binary as JSON, made while it is sent: its bytes are never in memory at once (https://hl7.org/fhir/R4/binary.html).
+
+One form for all types. Sent raw, HAPI 8.8 takes `application/fhir+json`, `+xml` and `+ndjson` for the resource itself,
+loses the bytes of `application/x-www-form-urlencoded` without a word, and binary storage refuses what has no type.
+The price, measured at 45 MB: a third more on the wire, 17 to 25 s in HAPI where raw takes 2 to 13 s, the same heap.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import AsyncIterator
+
+from adapter.fhir import wire
+
+
+class Document:
+    """The JSON of one Binary; `size` is how many bytes `content` has."""
+
+    def __init__(
+        self,
+        id: str,
+        *,
+        content_type: str,
+        content: AsyncIterator[bytes],
+        size: int,
+        security_context: str | None,
+    ) -> None:
+        owner = {"securityContext": {"reference": security_context}} if security_context else {}
+        head = wire.serialise({"resourceType": "Binary", "id": id, "contentType": content_type, **owner})
+        # An element that is there is not empty: https://hl7.org/fhir/R4/json.html#null
+        self._head, self._tail = (head[:-1] + b',"data":"', b'"}') if size else (head, b"")
+        self._content = content
+        self.length = len(self._head) + (size + 2) // 3 * 4 + len(self._tail)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._head
+        left = b""
+        async for chunk in self._content:
+            whole = left + chunk
+            usable = len(whole) - len(whole) % 3
+            left = whole[usable:]
+            yield b64encode(whole[:usable])
+        yield b64encode(left) + self._tail
