@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -235,23 +236,22 @@ def _head(path: str, *headers: str, signature: str = "0" * 64) -> bytes:
 
 async def _told(port: int, head: bytes, *, chunked: bool = False, pause: float = 0.0) -> tuple[int, int]:
     """The answer's status, and how many bytes of a gigabyte had been sent by then."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    answer = asyncio.create_task(reader.readline())
+    loop = asyncio.get_running_loop()
     piece = b"x" if pause else _CHUNK
     framed = b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece
     sent = 0
-    try:
-        writer.write(head)
-        while sent < GIGABYTE and not answer.done():
-            writer.write(framed)
-            sent += len(piece)
-            await writer.drain()
-            await asyncio.sleep(pause)
-    except ConnectionError:
-        pass
-    said = await asyncio.wait_for(answer, 30)
-    writer.transport.abort()
-    return int(said.split()[1]), sent
+    # No stream: that forgets an answer that has come once the connection is reset.
+    with socket.socket() as line:
+        line.setblocking(False)  # noqa: FBT003
+        await loop.sock_connect(line, ("127.0.0.1", port))
+        answer = asyncio.create_task(loop.sock_recv(line, 1000))
+        with suppress(ConnectionError):
+            await loop.sock_sendall(line, head)
+            while sent < GIGABYTE and not answer.done():
+                await loop.sock_sendall(line, framed)
+                sent += len(piece)
+                await asyncio.sleep(pause)
+        return int((await asyncio.wait_for(answer, 30)).split()[1]), sent
 
 
 async def _pinged(port: int, times: int) -> list[float]:
