@@ -166,7 +166,8 @@ class AttachmentsGroup(_Group):
 
     allowed_origins: tuple[str, ...] = Field(
         (),
-        description="Origins besides the FHIR server from which attachments are fetched, without credentials.",
+        description="Origins besides the FHIR server from which attachments are fetched, without credentials; "
+        "they may be inside the own network.",
     )
 
 
@@ -189,6 +190,15 @@ class InboundGroup(_Group):
         None,
         description="Where attachments are kept on disk while they are written; unset: the system's temporary "
         "directory. Nothing there outlives the process.",
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="Hosts that links of received messages may lead to, `files.example.org` or `*.example.org`; "
+        "unset: any.",
+    )
+    allow_private_addresses: bool = Field(
+        default=False,
+        description="Whether these links may lead into the own network; for a simulator on this machine.",
     )
 
 

@@ -40,6 +40,7 @@ from adapter.pipelines.outbound.look import Sighting
 from adapter.ports.clock import Clock
 from adapter.ports.ledger import Delivery
 from adapter.ports.mail import Mail, Spooled
+from adapter.ports.metriport import Web
 from adapter.telemetry import Metrics
 from adapter.web.app import Health, create_app
 from adapter.worker import Rhythm, Worker
@@ -191,11 +192,11 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-def inbound_of(context: Context, settings: Settings, *, mail: Mail) -> inbound.Context:
+def inbound_of(context: Context, settings: Settings, *, mail: Mail, web: Web) -> inbound.Context:
     """What the inbound steps work with, beside the outbound ones."""
     return inbound.Context(
         fhir=context.fhir,
-        web=context.web,
+        web=web,
         mail=mail,
         spool=partial(spool, folder=settings.inbound.spool_directory),
         mappings=context.mappings,
@@ -254,8 +255,26 @@ async def neighbours(
                 base_url=settings.metriport.base_url, api_key=key, now=clock.now, over=transports.metriport
             )
         )
-        web = await stack.enter_async_context(WebContent(now=clock.now, over=transports.web))
+        # Which origins an author may name is in the policy; a link of a received message gets no farther by it.
+        web = await stack.enter_async_context(
+            WebContent(
+                now=clock.now,
+                over=transports.web,
+                hosts=frozenset(),
+                trusted_origins=settings.attachments.allowed_origins,
+            )
+        )
         yield fhir, metriport, web
+
+
+def links_of(settings: Settings, *, clock: Clock, transports: Transports) -> WebContent:
+    """Where the links of received messages may lead."""
+    return WebContent(
+        now=clock.now,
+        over=transports.web,
+        private=settings.inbound.allow_private_addresses,
+        hosts=frozenset(settings.inbound.allowed_hosts) or None,
+    )
 
 
 @asynccontextmanager
@@ -295,13 +314,15 @@ async def adapter(
         ConfigError: a setting is wrong, or another process has the ledger.
         Temporary: the ledger cannot be reached.
     """
+    clock, transports = clock or SystemClock(), transports or Transports()
     async with (
-        context_of(
-            settings,
-            ledger_url=settings.ledger.url,
-            clock=clock or SystemClock(),
-            transports=transports or Transports(),
-        ) as (context, ledger, fhir, metriport),
+        context_of(settings, ledger_url=settings.ledger.url, clock=clock, transports=transports) as (
+            context,
+            ledger,
+            fhir,
+            metriport,
+        ),
+        links_of(settings, clock=clock, transports=transports) as web,
         open_insights(settings.ledger.url) as insights,
     ):
         yield Adapter(
@@ -313,7 +334,7 @@ async def adapter(
             metriport=metriport,
             worker=Worker(
                 context=context,
-                inbound=inbound_of(context, settings, mail=metriport),
+                inbound=inbound_of(context, settings, mail=metriport, web=web),
                 read_delivery=webhook.final_status,
                 rhythm=rhythm
                 or Rhythm(sweep=settings.watch.sweep_seconds, patrol=settings.watch.patrol_seconds),

@@ -190,7 +190,7 @@ class Site:
         )
         worker = Worker(
             context=context,
-            inbound=inbound_of(context, self.settings, mail=client),
+            inbound=inbound_of(context, self.settings, mail=client, web=context.web),
             read_delivery=webhook.final_status,
             rhythm=rhythm or Rhythm(),
         )
