@@ -9,7 +9,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -17,14 +17,24 @@ import httpx
 import typer
 import uvicorn
 from pydantic import SecretStr
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from starlette.types import ASGIApp
 
 from adapter.cli.cast import Cast, Scene
+from adapter.cli.listening import listen, port_of
 from adapter.cli.root import app, console
 from adapter.cli.run import work
-from adapter.config import FhirGroup, LedgerGroup, MetriportGroup, Settings, WatchGroup, WebGroup
+from adapter.config import (
+    FhirGroup,
+    InboundGroup,
+    LedgerGroup,
+    MetriportGroup,
+    Settings,
+    WatchGroup,
+    WebGroup,
+)
 from adapter.domain.resource import codings
 from adapter.errors import ConfigError, Rejected, Temporary
 from adapter.simulators import fhir as fhir_simulator
@@ -51,8 +61,9 @@ def demo(
 ) -> None:
     """Run the adapter between two neighbours on this machine, send messages, and show each on its way."""
     configure(level="error", style="console")
-    if not asyncio.run(_demo(fhir, once=once, seconds=seconds)):
-        raise typer.Exit(1)
+    # Ctrl-C is how it ends, unless it was to end by itself.
+    with nullcontext() if once else suppress(KeyboardInterrupt):
+        raise typer.Exit(0 if asyncio.run(_demo(fhir, once=once, seconds=seconds)) else 1)
 
 
 async def _demo(fhir: str, *, once: bool, seconds: float) -> bool:
@@ -60,9 +71,10 @@ async def _demo(fhir: str, *, once: bool, seconds: float) -> bool:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="metriport-demo-")))
         base_url = await stack.enter_async_context(_fhir_server(fhir, directory))
         metriport_url = await stack.enter_async_context(_metriport())
-        settings = await _settings(base_url, metriport_url, directory)
+        bound = stack.enter_context(_free())
+        settings = await _settings(base_url, metriport_url, directory, port=port_of(bound))
         running = await stack.enter_async_context(adapter(settings))
-        await stack.enter_async_context(_serving(running.app, settings.web.port))
+        await stack.enter_async_context(_serving(running.app, bound))
         working = asyncio.create_task(work(running))
         stack.push_async_callback(_end, working)
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=60.0, trust_env=False))
@@ -72,17 +84,17 @@ async def _demo(fhir: str, *, once: bool, seconds: float) -> bool:
             console.print(
                 f"FHIR server {base_url}\nMetriport {metriport_url}\nadapter {settings.public_url}\nCtrl-C ends."
             )
-            await asyncio.wait([working])
+            await working
         return arrived
 
 
 @asynccontextmanager
 async def _fhir_server(name: str, directory: Path) -> AsyncIterator[str]:
     if name == "simulator":
-        port = _free_port()
-        base_url = f"http://127.0.0.1:{port}/fhir"
-        async with _serving(Shell(fhir_simulator.World(base_url=base_url)), port):
-            yield base_url
+        with _free() as bound:
+            base_url = f"http://127.0.0.1:{port_of(bound)}/fhir"
+            async with _serving(Shell(fhir_simulator.World(base_url=base_url)), bound):
+                yield base_url
     elif name == "hapi":
         async with _hapi(directory) as base_url:
             yield base_url
@@ -112,30 +124,25 @@ async def _hapi(directory: Path) -> AsyncIterator[str]:
         console.print(said.strip())
         yield said.split()[3]
     finally:
-        if process.returncode is None:
+        with suppress(ProcessLookupError):
             process.terminate()
         await process.wait()
 
 
 @asynccontextmanager
 async def _metriport() -> AsyncIterator[str]:
-    port = _free_port()
-    url = f"http://127.0.0.1:{port}"
-    async with _serving(Shell(metriport_simulator.World(public_url=url, auto_complete_seconds=2.0)), port):
-        yield url
+    with _free() as bound:
+        url = f"http://127.0.0.1:{port_of(bound)}"
+        world = metriport_simulator.World(public_url=url, auto_complete_seconds=2.0)
+        async with _serving(Shell(world), bound):
+            yield url
 
 
 @asynccontextmanager
-async def _serving(application: ASGIApp, port: int) -> AsyncIterator[None]:
-    server = uvicorn.Server(
-        uvicorn.Config(
-            application, host="127.0.0.1", port=port, log_level="error", access_log=False, ws="none"
-        )
-    )
-    task = asyncio.create_task(server.serve())
-    while not server.started:
-        if task.done():
-            task.result()
+async def _serving(application: ASGIApp, bound: socket.socket) -> AsyncIterator[None]:
+    server = uvicorn.Server(uvicorn.Config(application, log_level="error", access_log=False, ws="none"))
+    task = asyncio.create_task(server.serve(sockets=[bound]))
+    while not (server.started or task.done()):  # noqa: ASYNC110  # uvicorn has no event for it
         await asyncio.sleep(0.02)
     try:
         yield
@@ -149,14 +156,12 @@ async def _end(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _free() -> socket.socket:
+    return listen("127.0.0.1", 0, settings="demo")
 
 
-async def _settings(base_url: str, metriport_url: str, directory: Path) -> Settings:
-    web = WebGroup(port=_free_port())
+async def _settings(base_url: str, metriport_url: str, directory: Path, *, port: int) -> Settings:
+    web = WebGroup(port=port)
     key = metriport_simulator.DEFAULT_API_KEY
     return Settings(
         fhir=FhirGroup(base_url=base_url),
@@ -170,6 +175,7 @@ async def _settings(base_url: str, metriport_url: str, directory: Path) -> Setti
                 SecretStr(await _webhook_key(metriport_url, key, f"http://{web.host}:{web.port}")),
             ),
         ),
+        inbound=InboundGroup(allow_private_addresses=True),
         ledger=LedgerGroup(url=f"sqlite+aiosqlite:///{directory / 'ledger.sqlite3'}"),
         web=web,
     )
@@ -199,13 +205,9 @@ async def _write(http: httpx.AsyncClient, base_url: str) -> list[Scene]:
     scenes = cast.scenes()
     for resource in [*cast.stage(), *(scene.communication for scene in scenes)]:
         path = f"{base_url}/{resource['resourceType']}/{resource['id']}"
-        answer = await http.put(
-            path, content=json.dumps(resource), headers={"content-type": "application/fhir+json"}
+        await _ask(
+            http, "PUT", path, content=json.dumps(resource), headers={"content-type": "application/fhir+json"}
         )
-        if answer.is_error:
-            raise Rejected(
-                f"The FHIR server does not take {path}: {answer.status_code}.", status=answer.status_code
-            )
     return scenes
 
 
@@ -223,9 +225,9 @@ async def _watch(
     with Live(console=console, refresh_per_second=8) as live:
         while True:
             found = await _read(http, base_url, scenes)
-            live.update(_table(scenes, found))
-            if all(_is_right(scene, found.get(scene.id, {})) for scene in scenes):
-                return True
+            live.update(Group(_table(scenes, found), ""))  # a pipe gets no line end from it
+            if all(_has_ended(found.get(scene.id, {})) for scene in scenes):
+                return all(_is_right(scene, found[scene.id]) for scene in scenes)
             if working.done():
                 working.result()
             if loop.time() > until:
@@ -234,15 +236,32 @@ async def _watch(
 
 
 async def _read(http: httpx.AsyncClient, base_url: str, scenes: list[Scene]) -> Communications:
-    answer = await http.get(
+    answer = await _ask(
+        http,
+        "GET",
         f"{base_url}/Communication",
         params={"_id": ",".join(scene.id for scene in scenes), "_count": "50"},
         headers={"cache-control": "no-cache", "accept": "application/fhir+json"},
     )
-    if answer.is_error:
-        raise Temporary(f"The FHIR server answers {answer.status_code}.")
     resources = [entry["resource"] for entry in answer.json().get("entry", [])]
     return {resource["id"]: resource for resource in resources}
+
+
+async def _ask(http: httpx.AsyncClient, method: str, url: str, **parts: Any) -> httpx.Response:
+    try:
+        answer = await http.request(method, url, **parts)
+    except httpx.TransportError as error:
+        raise Temporary(f"{method} {url}: there is no answer ({type(error).__name__}).") from None
+    said = f"{method} {url}: the FHIR server answers {answer.status_code}."
+    if answer.is_server_error:
+        raise Temporary(said)
+    if answer.is_error:
+        raise Rejected(said, status=answer.status_code)
+    return answer
+
+
+def _has_ended(communication: dict[str, Any]) -> bool:
+    return communication.get("status") not in {None, "preparation", "in-progress"}
 
 
 def _is_right(scene: Scene, communication: dict[str, Any]) -> bool:

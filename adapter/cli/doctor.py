@@ -17,6 +17,7 @@ from adapter.errors import AdapterError, ConfigError
 from adapter.fhir.client import FhirClient
 from adapter.fhir.probe import Probe, probe
 from adapter.fhir.subscription import differences
+from adapter.ledger.database import parse_url
 from adapter.ledger.insights import open_insights
 from adapter.mapping.engine import Mappings
 from adapter.metriport.client import Account, MetriportClient
@@ -38,7 +39,10 @@ class Finding:
 @app.command()
 def doctor(json: JsonOption = False, config: ConfigOption = None) -> None:
     """Check the settings and both neighbours. Exit code 1 when something keeps messages from being sent."""
-    found = asyncio.run(_all(load(config)))
+    _show(asyncio.run(_all(load(config))), json=json)
+
+
+def _show(found: list[Finding], *, json: bool) -> None:
     if json:
         print_json([vars(one) for one in found])
     else:
@@ -146,11 +150,15 @@ async def _mappings(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def _ledger(settings: Settings) -> AsyncIterator[Finding]:
+    # `run` makes a ledger, and brings an older one up to date; what it cannot do is to read a wrong URL.
+    trouble = "failed"
     try:
+        parse_url(settings.ledger.url)
+        trouble = "warning"
         async with open_insights(settings.ledger.url) as insights:
             summary = await insights.summary(now=SystemClock().now())
     except ConfigError as error:
-        yield Finding(part="ledger", level="warning", sentence=str(error))
+        yield Finding(part="ledger", level=trouble, sentence=str(error))
     except AdapterError as error:
         yield Finding(part="ledger", level="failed", sentence=str(error))
     else:

@@ -33,7 +33,10 @@ def preview(
     config: ConfigOption = None,
 ) -> None:
     """Shows what would be sent, without sending, uploading or writing anything. Exit code 1 when nothing would."""
-    shown = asyncio.run(_preview(load(config), source))
+    _show(asyncio.run(_preview(load(config), source)))
+
+
+def _show(shown: dict[str, Any]) -> None:
     print_json(shown)
     if shown["call"] is None:
         raise typer.Exit(1)

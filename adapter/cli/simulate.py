@@ -31,11 +31,11 @@ class Dialect(StrEnum):
 
 
 def _serve(bound: socket.socket, world: Callable[[str], Neighbour]) -> None:
-    url = f"http://127.0.0.1:{port_of(bound)}"
-    typer.echo(f"listening on {url}")
-    server = uvicorn.Server(uvicorn.Config(Shell(world(url)), log_level="error", access_log=False, ws="none"))
     with suppress(KeyboardInterrupt), bound:
-        server.run(sockets=[bound])
+        url = f"http://127.0.0.1:{port_of(bound)}"
+        shell = Shell(world(url))
+        typer.echo(f"listening on {url}")
+        uvicorn.Server(uvicorn.Config(shell, log_level="error", access_log=False, ws="none")).run([bound])
 
 
 def _listen(port: int) -> socket.socket:
