@@ -87,6 +87,11 @@ class Metrics:
         self.queue_length = Gauge(
             "adapter_queue_length", "Communications waiting to be prepared.", registry=self.registry
         )
+        self.failing = Gauge(
+            "adapter_communications_failing",
+            "Communications that are tried again later; their timeline says why.",
+            registry=self.registry,
+        )
         self.deliveries = Counter(
             "adapter_deliveries",
             "Webhook calls that were taken, by Metriport's type; others under `other`.",

@@ -156,6 +156,7 @@ class Adapter:
         self.metrics.unknown_seconds.set(summary.unknown_seconds)
         self.metrics.lane_stopped.set(1 if self.worker.lane.stopped else 0)
         self.metrics.queue_length.set(len(self.worker.queue))
+        self.metrics.failing.set(self.worker.queue.failing)
         return generate_latest(self.metrics.registry)
 
 

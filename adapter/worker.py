@@ -245,7 +245,7 @@ class Worker:
         except ConfigError:
             raise
         except (Temporary, Conflict, Rejected, MappingError) as error:
-            pause = self.queue.failed(sighting, now=self.context.clock.boot())
+            pause = await self._wait(sighting, error)
             _log.warning(
                 "communication.waits",
                 communication=sighting.id,
@@ -254,7 +254,7 @@ class Worker:
                 pause_seconds=pause,
             )
         except Exception as error:  # noqa: BLE001  # one bad message must not stop another; the text may be patient content
-            self.queue.failed(sighting, now=self.context.clock.boot())
+            await self._wait(sighting, error)
             _log.error(
                 "communication.failed",
                 communication=sighting.id,
@@ -267,6 +267,22 @@ class Worker:
                 return
             self._prepared.append(prepared)
             self._ready.set()
+
+    async def _wait(self, sighting: Sighting, error: Exception) -> float:
+        """It is tried again later, in so many seconds; the timeline says when that begins, not each time."""
+        why = type(error).__name__
+        wait = self.queue.failed(sighting, why=why, now=self.context.clock.boot())
+        if wait.is_news:
+            with suppress(Exception):  # the ledger may be what it waits for; the log has it all the same
+                row = await self.context.ledger.newest(sighting.id)
+                await self.context.ledger.note(
+                    sighting.id,
+                    round=row.round if row else 1,
+                    what="waits",
+                    now=self.context.clock.now(),
+                    note=why,
+                )
+        return wait.seconds
 
     async def _to_call(self, sighting: Sighting) -> Prepared | None:
         wish = await look(self.context, sighting)
@@ -309,9 +325,7 @@ class Worker:
                 error=type(error).__name__,
                 detail=str(error),
             )
-            self.queue.failed(
-                Sighting(id=communication, rank=prepared.wish.row.rank), now=self.context.clock.boot()
-            )
+            await self._wait(Sighting(id=communication, rank=prepared.wish.row.rank), error)
         except Exception as error:  # noqa: BLE001  # as above
             _log.error(
                 "send.failed", communication=communication, error=type(error).__name__, at=_place(error)

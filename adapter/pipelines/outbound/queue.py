@@ -11,6 +11,17 @@ _FIRST_PAUSE = 5.0
 _LONGEST_PAUSE = 300.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """Why a Communication is tried again later, and when; `is_news` when it waits only now, or for another reason."""
+
+    why: str
+    seconds: float
+    until: float
+    times: int
+    is_news: bool
+
+
 @dataclass(kw_only=True)
 class Queue:
     """Sightings waiting to be prepared, each Communication once. Times are seconds on the boot clock.
@@ -21,7 +32,7 @@ class Queue:
 
     _waiting: dict[str, Sighting] = field(default_factory=dict)
     _in_work: set[str] = field(default_factory=set)
-    _failures: dict[str, tuple[int, float]] = field(default_factory=dict)
+    _failures: dict[str, Wait] = field(default_factory=dict)
     _taken: int = 0
 
     def add(self, sighting: Sighting) -> None:
@@ -34,7 +45,7 @@ class Queue:
             sighting
             for sighting in self._waiting.values()
             if sighting.id not in self._in_work
-            and self._failures.get(sighting.id, (0, 0.0))[1] <= now
+            and ((failure := self._failures.get(sighting.id)) is None or failure.until <= now)
             and (before is None or sighting.rank < before)
         ]
         if not ready:
@@ -59,19 +70,32 @@ class Queue:
         self.finished(communication)
         self._waiting.pop(communication, None)
 
-    def failed(self, sighting: Sighting, *, now: float) -> float:
-        """It could not be worked on now: it waits again, longer each time. Gives the pause in seconds."""
-        count = self._failures.get(sighting.id, (0, 0.0))[0]
-        pause = min(_FIRST_PAUSE * 2.0**count, _LONGEST_PAUSE)
-        self._failures[sighting.id] = (min(count + 1, 20), now + pause)
+    def failed(self, sighting: Sighting, *, why: str, now: float) -> Wait:
+        """It could not be worked on now: it waits again, longer each time."""
+        earlier = self._failures.get(sighting.id)
+        times = earlier.times + 1 if earlier else 1
+        seconds = min(_FIRST_PAUSE * 2.0 ** min(times - 1, 20), _LONGEST_PAUSE)
+        wait = Wait(
+            why=why,
+            seconds=seconds,
+            until=now + seconds,
+            times=times,
+            is_news=earlier is None or earlier.why != why,
+        )
+        self._failures[sighting.id] = wait
         self._in_work.discard(sighting.id)
         self.add(sighting)
-        return pause
+        return wait
 
     def ready_at(self) -> float | None:
         """When the next of those that failed may be tried again; `None` when nothing waits for a time."""
-        times = [at for sighting, (_, at) in self._failures.items() if sighting in self._waiting]
+        times = [wait.until for sighting, wait in self._failures.items() if sighting in self._waiting]
         return min(times, default=None)
+
+    @property
+    def failing(self) -> int:
+        """How many could not be worked on when they were last tried."""
+        return len(self._failures)
 
     @property
     def in_work(self) -> frozenset[str]:
