@@ -1,4 +1,4 @@
-"""`list` and `show`: what the ledger knows, for people and scripts."""
+"""`list` and `show`: what the ledger knows of messages in both directions, for people and scripts."""
 
 from __future__ import annotations
 
@@ -16,17 +16,30 @@ from adapter.domain.ranking import PRIORITIES
 from adapter.domain.transmission import State, Transmission
 from adapter.errors import Unresolved
 from adapter.ledger.insights import Story, open_insights
+from adapter.ports.ledger import Arrival
 
 
 @app.command("list")
 def list_messages(
-    state: Annotated[list[State] | None, typer.Option(help="Only these states; repeatable.")] = None,
+    state: Annotated[
+        list[State] | None, typer.Option(help="Only these states of sent messages; repeatable.")
+    ] = None,
+    received: Annotated[
+        bool, typer.Option("--received", help="Received messages instead of sent ones.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """The latest transmissions, newest first."""
-    rows = asyncio.run(_latest(load(config).ledger.url, state or list(State), limit))
+    """The latest messages, newest first."""
+    url = load(config).ledger.url
+    if received:
+        _show_received(asyncio.run(_received(url, limit)), json=json)
+    else:
+        _show_sent(asyncio.run(_latest(url, state or list(State), limit)), json=json)
+
+
+def _show_sent(rows: Sequence[Transmission], *, json: bool) -> None:
     if json:
         print_json([_row(row) for row in rows])
         return
@@ -46,9 +59,32 @@ def list_messages(
     console.print(table)
 
 
+def _show_received(rows: Sequence[Arrival], *, json: bool) -> None:
+    if json:
+        print_json([_arrival(row) for row in rows])
+        return
+    table = Table(title="Received messages")
+    for heading in ("Communication", "message", "state", "patient", "at"):
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(
+            row.communication,
+            row.message,
+            row.state.value,
+            f"Patient/{row.patient}" if row.patient else "",
+            row.at.isoformat(timespec="seconds"),
+        )
+    console.print(table)
+
+
 async def _latest(url: str, states: list[State], limit: int) -> Sequence[Transmission]:
     async with open_insights(url) as insights:
         return await insights.latest(states=states, limit=limit)
+
+
+async def _received(url: str, limit: int) -> Sequence[Arrival]:
+    async with open_insights(url) as insights:
+        return await insights.received(limit=limit)
 
 
 @app.command()
@@ -68,6 +104,7 @@ def show(
             {
                 "communication": story.communication,
                 "rounds": [_row(row) for row in story.rounds],
+                "received": _arrival(story.arrival) if story.arrival else None,
                 "timeline": [_event(event) for event in story.events],
             }
         )
@@ -81,10 +118,18 @@ def show(
         )
         if row.reason:
             console.print(escape(f"  {row.reason.code}: {row.reason.sentence}"), soft_wrap=True)
-    for event in story.events:
+    if story.arrival:
+        came = story.arrival
+        whose = f"for Patient/{came.patient}" if came.patient else "for nobody known when it came"
         console.print(
-            f"  {event.at.isoformat(timespec='milliseconds')}  round {event.round}  {event.what}"
-            f"  {escape(event.note or '')}",
+            f"[bold]Communication/{came.communication}[/] received: [bold]{came.state.value}[/]",
+            escape(f"as {came.message}, {whose}"),
+            soft_wrap=True,
+        )
+    for event in story.events:
+        under = f"  round {event.round}" if event.round else ""
+        console.print(
+            f"  {event.at.isoformat(timespec='milliseconds')}{under}  {event.what}  {escape(event.note or '')}",
             soft_wrap=True,
         )
 
@@ -107,6 +152,16 @@ def _row(row: Transmission) -> dict[str, Any]:
         "openedAt": row.opened_at.isoformat(),
         "sentAt": row.sent_at.isoformat() if row.sent_at else None,
         "endedAt": row.ended_at.isoformat() if row.ended_at else None,
+    }
+
+
+def _arrival(row: Arrival) -> dict[str, Any]:
+    return {
+        "communication": row.communication,
+        "message": row.message,
+        "state": row.state.value,
+        "patient": row.patient,
+        "at": row.at.isoformat(),
     }
 
 

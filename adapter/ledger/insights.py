@@ -19,8 +19,8 @@ from adapter.ledger import rows
 from adapter.ledger.database import Database, create_engine, file_of, parse_url, whole
 from adapter.ledger.migrate import check_revision
 from adapter.ledger.slots import ACCOUNT
-from adapter.ledger.tables import deliveries, lane, slots, timeline, transmissions
-from adapter.ports.ledger import Event, StoredSlot
+from adapter.ledger.tables import arrivals, deliveries, lane, slots, timeline, transmissions
+from adapter.ports.ledger import Arrival, Event, StoredSlot
 
 WAITING: Final = frozenset({State.READY, State.CLAIMED, State.WAITING})
 # A claim whose process died before its intent is unknown as well.
@@ -77,6 +77,7 @@ class Story:
     communication: str
     rounds: Sequence[Transmission]
     events: Sequence[Event]
+    arrival: Arrival | None = None
 
 
 class Insights:
@@ -126,20 +127,30 @@ class Insights:
             return [rows.transmission(row) for row in await connection.execute(query)]
 
     @whole
+    async def received(self, *, limit: int = 50) -> Sequence[Arrival]:
+        """Messages that others sent in, newest first."""
+        query = sa.select(arrivals).order_by(arrivals.c.id.desc()).limit(limit)
+        async with self._database.reading() as connection:
+            return [rows.arrival(row) for row in await connection.execute(query)]
+
+    @whole
     async def story(self, name: str) -> Story | None:
         """All about the Communication with that id, or with that message id of Metriport's; `None`: not known."""
-        named = sa.or_(transmissions.c.communication == name, transmissions.c.message == name)
-        chosen = sa.select(transmissions.c.communication).where(named).order_by(transmissions.c.id).limit(1)
+        sent = sa.select(transmissions.c.communication).where(transmissions.c.message == name)
+        came = sa.select(arrivals.c.communication).where(arrivals.c.message == name)
         of_rounds = sa.select(transmissions).order_by(transmissions.c.round.desc())
         of_events = sa.select(timeline).order_by(timeline.c.id)
         async with self._database.reading() as connection:
-            communication = (await connection.execute(chosen)).scalar_one_or_none() or name
+            communication = (await connection.execute(sent.union(came))).scalar() or name
             rounds = await connection.execute(of_rounds.where(transmissions.c.communication == communication))
             events = await connection.execute(of_events.where(timeline.c.communication == communication))
+            arrived = sa.select(arrivals).where(arrivals.c.communication == communication)
+            arrival = (await connection.execute(arrived)).one_or_none()
             story = Story(
                 communication=communication,
                 rounds=[rows.transmission(row) for row in rounds],
                 events=[rows.line(row) for row in events],
+                arrival=rows.arrival(arrival) if arrival is not None else None,
             )
         return story if story.rounds or story.events else None
 

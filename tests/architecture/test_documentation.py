@@ -5,7 +5,9 @@ import re
 
 import pytest
 
+from adapter.domain import canonical
 from adapter.domain.canonical import CANONICAL
+from adapter.domain.inbox import chosen
 from adapter.domain.marker import Marker
 from tests.architecture.documentation import README, SECTIONS, section
 
@@ -29,6 +31,10 @@ def test_the_example_in_the_readme_is_an_outbound_communication() -> None:
 def test_every_url_of_our_own_in_the_readme_exists_in_the_code() -> None:
     named = set(re.findall(rf"{re.escape(CANONICAL)}/[A-Za-z/-]+", README.read_text("utf-8")))
 
-    assert named <= {
-        f"{CANONICAL}/CodeSystem/{name}" for name in ("channel", "instruction", "delivery-reason")
-    }
+    assert named <= {value for value in vars(canonical).values() if isinstance(value, str)}
+
+
+def test_the_answer_in_the_readme_chooses_a_patient() -> None:
+    blocks = re.findall(r"```json\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+
+    assert chosen(json.loads(blocks[1])) == {"reference": "Patient/robin-maple"}

@@ -68,6 +68,7 @@ def settings_for(
             ),
             "ledger": LedgerGroup(url=f"sqlite+aiosqlite:///{ledger}"),
             "web": WebGroup(port=port),
+            "inbound": {"allow_private_addresses": True},
         }
     )
 
@@ -171,5 +172,8 @@ def _keep_pace(running: Adapter, pace: Pace) -> None:
     context = running.context
     running.context = replace(context, policy=replace(context.policy, pace=pace))
     running.worker = Worker(
-        context=running.context, read_delivery=webhook.final_status, rhythm=running.worker.rhythm
+        context=running.context,
+        inbound=running.worker.inbound,
+        read_delivery=webhook.final_status,
+        rhythm=running.worker.rhythm,
     )

@@ -97,6 +97,15 @@ class Ehr:
         resource: Json = answer.json()
         return resource
 
+    def find(self, reference: str) -> Json | None:
+        """The resource as it is now, if it is there."""
+        answer = self._http.get(f"{self.base_url}/{reference}")
+        return answer.json() if answer.is_success else None
+
+    def raw(self, reference: str) -> httpx.Response:
+        """A Binary's own bytes."""
+        return self._http.get(f"{self.base_url}/{reference}", headers={"accept": "*/*"})
+
     def wait_until_active(self, subscription: str, *, seconds: float = 30.0) -> None:
         """Waits until the server rings for the Subscription; it may not be there yet."""
         until = time.monotonic() + seconds

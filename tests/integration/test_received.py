@@ -15,7 +15,6 @@ from adapter.domain.canonical import (
     DIRECTION_SYSTEM,
     DOCUMENT_ID,
     NPI_SYSTEM,
-    PATIENT_ID,
     TASK_SYSTEM,
     URI_SYSTEM,
 )
@@ -281,7 +280,7 @@ def _answer(clinic: Site, status: str = "completed", **output: Any) -> None:
     clinic.write({**task, "status": status, **chosen})
 
 
-CHOSEN: Final = {"valueReference": {"reference": "Patient/maple"}}
+CHOSEN: Final[Json] = {"valueReference": {"reference": "Patient/maple"}}
 
 
 def _answered(status: str = "completed", **output: Any) -> Site:

@@ -29,14 +29,14 @@ _URL_KEYS: Final = frozenset({"url", "bundleUrl", "downloadUrl", "messageUrl"})
 _TYPE: Final = re.compile(r"[!-~]+/[ -~]+")
 _KNOWN: Final = {
     "patientId", "subject", "body", "from", "attachments", "destination", "intendedRecipientNpi", "content",
-    "attachmentsAs", "urlKey",
+    "attachmentsAs", "urlKey", "externalId",
 }  # fmt: skip
 
 
 def receive(server: Server, stated: Mapping[str, Any], now: datetime) -> Message:
     """Takes a message in: `patientId`?, `subject`, `body`?, `from`?, `attachments`?: `title`, `contentType`, `data`.
 
-    Also `destination`?, `intendedRecipientNpi`?, and the choices above.
+    Also `destination`?, `intendedRecipientNpi`?, `externalId`? (told without `patientId`), and the choices above.
     """
     if not set(stated) <= _KNOWN:
         raise Refusal(400, "Unrecognized key(s) in object")
@@ -113,6 +113,7 @@ def _payload(server: Server, message: Message, choices: Mapping[str, Any], now: 
         "id": message.id,
         str(choices.get("urlKey") or "url"): server.share(File(data=json.dumps(shape).encode()), now),
         **(server.about(message.patient_id) if message.patient_id else {}),
+        **({"externalId": choices["externalId"]} if choices.get("externalId") else {}),
     }
 
 

@@ -12,7 +12,7 @@ from adapter.domain.transmission import State
 from adapter.errors import ConfigError, Temporary
 from adapter.ledger.insights import Lane, open_insights
 from adapter.ledger.store import open_ledger
-from adapter.ports.ledger import Delivery
+from adapter.ports.ledger import Arrival, ArrivalState, Delivery
 from tests.contract.ledger.ledgers import NOW, after, opened, row_in
 
 
@@ -125,5 +125,27 @@ def test_looking_changes_nothing(tmp_path: Path) -> None:
             with pytest.raises(Temporary, match="readonly"):
                 async with insights._database.writing() as connection:
                     await connection.exec_driver_sql("DELETE FROM timeline")
+
+    asyncio.run(story())
+
+
+def test_received_messages_are_listed_and_told(ledger_url: str) -> None:
+    async def story() -> None:
+        async with open_ledger(ledger_url, now=NOW) as ledger, open_insights(ledger_url) as insights:
+            first, second = (
+                Arrival(message=f"m{number}", communication=f"c{number}", state=ArrivalState.WRITTEN, at=NOW)
+                for number in (1, 2)
+            )
+            for arrival in (first, second):
+                delivery = Delivery(delivery_id=arrival.message, kind="k", received_at=NOW, body=b"")
+                await ledger.keep(delivery)
+                await ledger.done(delivery, note="written", arrival=arrival)
+
+            assert await insights.received() == [second, first]
+            assert await insights.received(limit=1) == [second]
+            told = await insights.story("m1")
+            assert told is not None
+            assert (told.communication, told.arrival, told.rounds) == ("c1", first, [])
+            assert await insights.story("c1") == told
 
     asyncio.run(story())

@@ -64,7 +64,10 @@ def test_a_file_that_overrides_nothing_is_reported(tmp_path: Path) -> None:
     found = check(tmp_path, {"outbound/mesage.json.j2": "{}", "outbound/part.j2": ""})
 
     assert found == [
-        "outbound/mesage.json.j2: overrides nothing; there are outbound/document, outbound/message, outbound/text"
+        (
+            "outbound/mesage.json.j2: overrides nothing; there are inbound/communication, "
+            "inbound/documentreference, inbound/task, outbound/document, outbound/message, outbound/text"
+        )
     ]
 
 

@@ -113,7 +113,8 @@ def test_an_unknown_mapping_is_named_with_those_there_are(name: str) -> None:
     mappings = Mappings(directory=None)
 
     with pytest.raises(
-        MappingError, match="there is no such mapping; there are outbound/document, outbound/message"
+        MappingError,
+        match="there is no such mapping; there are inbound/communication, inbound/documentreference",
     ):
         mappings.render(name)
 

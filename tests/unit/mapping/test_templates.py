@@ -40,7 +40,14 @@ def message(**changed: Any) -> dict[str, Any]:
 
 
 def test_the_packaged_mappings_make_what_their_examples_say() -> None:
-    assert MAPPINGS.names() == ["outbound/document", "outbound/message", "outbound/text"]
+    assert MAPPINGS.names() == [
+        "inbound/communication",
+        "inbound/documentreference",
+        "inbound/task",
+        "outbound/document",
+        "outbound/message",
+        "outbound/text",
+    ]
     assert MAPPINGS.overridden() == []
     assert MAPPINGS.check() == []
 
