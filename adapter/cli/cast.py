@@ -25,17 +25,24 @@ _PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pa
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One message of the demo, and the end that is right for it."""
+    """One message of the demo, and the end that is right for it: status, reason, patient, number of attachments."""
 
+    id: str
     title: str
-    communication: Json = field(repr=False)
     ends: str
     reason: str | None = None
+    subject: str | None = None
+    attachments: int | None = None
+    communication: Json = field(default_factory=dict, repr=False)
 
-    @property
-    def id(self) -> str:
-        """The Communication's id."""
-        return str(self.communication["id"])
+
+@dataclass(frozen=True, kw_only=True)
+class Letter:
+    """A message that somebody sends in, as the simulator's control API takes it."""
+
+    title: str
+    stated: Json = field(repr=False)
+    subject: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +54,7 @@ class Cast:
 
     suffix: str
     linked: tuple[str, str]
+    stranger: str
     oid: str
     direct: str
     full_mailbox: str
@@ -58,6 +66,7 @@ class Cast:
             self._patient("maple", family="Maple", given="Robin", link=self.linked[0]),
             self._patient("birch", family="Birch", given="Sam", link=self.linked[1]),
             self._patient("aspen", family="Aspen", given="Kim", link=None),
+            self._patient("brown", family="Brown", given="Ollie", link=None, born="1946-03-18"),
             {
                 "resourceType": "Endpoint",
                 "id": self._id("endpoint"),
@@ -167,6 +176,52 @@ class Cast:
             ),
         ]
 
+    def letters(self) -> list[Letter]:
+        """What others send in: for somebody whom the clinic has linked, and for somebody whom it has not."""
+        files = [
+            {"title": "holter.pdf", "contentType": "application/pdf", "data": _base64(_PDF)},
+            {
+                "title": "letter.txt",
+                "contentType": "text/plain",
+                "data": _base64(b"Thank you for the referral.\n"),
+            },
+        ]
+        return [
+            Letter(
+                title="Received: two attachments, answered",
+                subject=self._id("maple"),
+                stated={
+                    "patientId": self.linked[0],
+                    "subject": f"Holter result ({self.suffix})",
+                    "body": "The tracing and our letter are enclosed.",
+                    "from": self.direct,
+                    "attachments": files,
+                },
+            ),
+            Letter(
+                title="Received: for nobody known, matched by its Task",
+                subject=self._id("brown"),
+                stated={
+                    "patientId": self.stranger,
+                    "subject": f"New patient ({self.suffix})",
+                    "body": "Could you take over the care of this patient?",
+                    "from": self.direct,
+                    "attachments": files[1:],
+                },
+            ),
+        ]
+
+    def reply(self, received: Json) -> Scene:
+        """The answer to a received message: its sender is copied into the recipient, nothing else is needed."""
+        return self._scene(
+            "The answer to it",
+            "reply",
+            subject=received["subject"],
+            recipient=[received["sender"]],
+            inResponseTo=[{"reference": f"Communication/{received['id']}"}],
+            payload=[{"contentString": "Thank you, received with both enclosures."}],
+        )
+
     def _scene(
         self,
         title: str,
@@ -177,7 +232,7 @@ class Cast:
         patient: str = "maple",
         **elements: Any,
     ) -> Scene:
-        communication = {
+        communication: Json = {
             "resourceType": "Communication",
             "id": self._id(name),
             "status": "preparation",
@@ -189,15 +244,19 @@ class Cast:
             ],
             **elements,
         }
-        return Scene(title=title, communication=communication, ends=ends, reason=reason)
+        return Scene(
+            id=communication["id"], title=title, communication=communication, ends=ends, reason=reason
+        )
 
-    def _patient(self, name: str, *, family: str, given: str, link: str | None) -> Json:
+    def _patient(
+        self, name: str, *, family: str, given: str, link: str | None, born: str = "1980-02-29"
+    ) -> Json:
         identifier = {"identifier": [{"system": PATIENT_ID, "value": link}]} if link else {}
         return {
             "resourceType": "Patient",
             "id": self._id(name),
             "name": [{"family": family, "given": [given]}],
-            "birthDate": "1980-02-29",
+            "birthDate": born,
             **identifier,
         }
 

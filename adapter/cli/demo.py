@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import socket
 import sys
@@ -24,6 +23,7 @@ from starlette.types import ASGIApp
 
 from adapter.cli.cast import Cast, Scene
 from adapter.cli.listening import listen, port_of
+from adapter.cli.people import Clinic, Communications, ask
 from adapter.cli.root import app, console
 from adapter.cli.run import work
 from adapter.config import (
@@ -35,8 +35,8 @@ from adapter.config import (
     WatchGroup,
     WebGroup,
 )
-from adapter.domain.resource import codings
-from adapter.errors import ConfigError, Rejected, Temporary
+from adapter.domain.resource import codings, items, obj
+from adapter.errors import ConfigError
 from adapter.simulators import fhir as fhir_simulator
 from adapter.simulators import metriport as metriport_simulator
 from adapter.simulators.shell import Shell
@@ -45,8 +45,6 @@ from adapter.wiring import adapter
 
 _DIRECT: Final = "referrals@harbor-heart.example"
 _HAPI: Final = Path(__file__).resolve().parents[2] / "docker" / "hapi" / "serve.py"
-
-Communications = dict[str, dict[str, Any]]
 
 
 @app.command()
@@ -78,8 +76,10 @@ async def _demo(fhir: str, *, once: bool, seconds: float) -> bool:
         working = asyncio.create_task(work(running))
         stack.push_async_callback(_end, working)
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=60.0, trust_env=False))
-        scenes = await _write(http, base_url)
-        arrived = await _watch(http, base_url, scenes, working, seconds=seconds)
+        clinic = Clinic(http=http, base_url=base_url, cast=_cast())
+        await clinic.open()
+        await _send_in(http, metriport_url, clinic)
+        arrived = await _watch(clinic, working, seconds=seconds)
         if not once:
             console.print(
                 f"FHIR server {base_url}\nMetriport {metriport_url}\nadapter {settings.public_url}\nCtrl-C ends."
@@ -191,43 +191,35 @@ async def _webhook_key(metriport_url: str, key: str, public_url: str) -> str:
         return str(answer.json()["webhookKey"])
 
 
-async def _write(http: httpx.AsyncClient, base_url: str) -> list[Scene]:
-    """What the EHR does: people first, then one message after the other."""
+def _cast() -> Cast:
     patients = [patient.id for patient in metriport_simulator.SANDBOX_PATIENTS]
-    cast = Cast(
+    return Cast(
         suffix=secrets.token_hex(3),
         linked=(patients[0], patients[1]),
+        stranger=patients[2],
         oid=metriport_simulator.DEMO_OID,
         direct=_DIRECT,
         full_mailbox=metriport_simulator.FULL_MAILBOX,
         npi=metriport_simulator.DEMO_NPI,
     )
-    scenes = cast.scenes()
-    for resource in [*cast.stage(), *(scene.communication for scene in scenes)]:
-        path = f"{base_url}/{resource['resourceType']}/{resource['id']}"
-        await _ask(
-            http, "PUT", path, content=json.dumps(resource), headers={"content-type": "application/fhir+json"}
-        )
-    return scenes
 
 
-async def _watch(
-    http: httpx.AsyncClient,
-    base_url: str,
-    scenes: list[Scene],
-    working: asyncio.Task[None],
-    *,
-    seconds: float,
-) -> bool:
+async def _send_in(http: httpx.AsyncClient, metriport_url: str, clinic: Clinic) -> None:
+    for letter in clinic.cast.letters():
+        answer = await ask(http, "POST", f"{metriport_url}/_simulator/messages/inbound", json=letter.stated)
+        clinic.expect(letter, str(answer.json()["id"]))
+
+
+async def _watch(clinic: Clinic, working: asyncio.Task[None], *, seconds: float) -> bool:
     """Shows every message until each has ended, or the time is over; whether each ended as it should."""
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
     with Live(console=console, refresh_per_second=8) as live:
         while True:
-            found = await _read(http, base_url, scenes)
-            live.update(Group(_table(scenes, found), ""))  # a pipe gets no line end from it
-            if all(_has_ended(found.get(scene.id, {})) for scene in scenes):
-                return all(_is_right(scene, found[scene.id]) for scene in scenes)
+            found = await clinic.look()
+            live.update(Group(_table(clinic.scenes, found), ""))  # a pipe gets no line end from it
+            if all(_has_ended(scene, found.get(scene.id, {})) for scene in clinic.scenes):
+                return all(_is_right(scene, found[scene.id]) for scene in clinic.scenes)
             if working.done():
                 working.result()
             if loop.time() > until:
@@ -235,37 +227,19 @@ async def _watch(
             await asyncio.sleep(0.25)
 
 
-async def _read(http: httpx.AsyncClient, base_url: str, scenes: list[Scene]) -> Communications:
-    answer = await _ask(
-        http,
-        "GET",
-        f"{base_url}/Communication",
-        params={"_id": ",".join(scene.id for scene in scenes), "_count": "50"},
-        headers={"cache-control": "no-cache", "accept": "application/fhir+json"},
-    )
-    resources = [entry["resource"] for entry in answer.json().get("entry", [])]
-    return {resource["id"]: resource for resource in resources}
-
-
-async def _ask(http: httpx.AsyncClient, method: str, url: str, **parts: Any) -> httpx.Response:
-    try:
-        answer = await http.request(method, url, **parts)
-    except httpx.TransportError as error:
-        raise Temporary(f"{method} {url}: there is no answer ({type(error).__name__}).") from None
-    said = f"{method} {url}: the FHIR server answers {answer.status_code}."
-    if answer.is_server_error:
-        raise Temporary(said)
-    if answer.is_error:
-        raise Rejected(said, status=answer.status_code)
-    return answer
-
-
-def _has_ended(communication: dict[str, Any]) -> bool:
-    return communication.get("status") not in {None, "preparation", "in-progress"}
+def _has_ended(scene: Scene, communication: dict[str, Any]) -> bool:
+    under_way = communication.get("status") in {None, "preparation", "in-progress"}
+    return not under_way and (scene.subject is None or "subject" in communication)
 
 
 def _is_right(scene: Scene, communication: dict[str, Any]) -> bool:
-    return communication.get("status") == scene.ends and _reason(communication) == scene.reason
+    subject = obj(communication.get("subject")).get("reference")
+    enclosed = sum("contentReference" in part for part in items(communication.get("payload")))
+    return (
+        (communication.get("status"), _reason(communication)) == (scene.ends, scene.reason)
+        and scene.subject in {None, subject}
+        and scene.attachments in {None, enclosed}
+    )
 
 
 def _reason(communication: dict[str, Any]) -> str | None:
