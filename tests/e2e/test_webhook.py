@@ -61,7 +61,7 @@ def test_from_nothing_to_a_call_that_is_proven_to_arrive(here: Machine, tmp_path
 
     first = here.run("webhook", "setup", "--key-file", str(file))
 
-    assert first.exit_code == 1
+    assert _ended(first) == 1
     assert "Not proven yet" in first.stderr
     assert f"ADAPTER_METRIPORT__WEBHOOK_KEYS_FILE={file}" in first.stderr
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -101,7 +101,7 @@ def test_an_adapter_that_has_another_key_proves_nothing(here: Machine) -> None:
         result = here.run("webhook", "setup", "--print")
         wait_until(lambda: "answered 401" in here.run("webhook", "setup", "--print").stderr)
 
-    assert result.exit_code == 1
+    assert _ended(result) == 1
     assert result.stdout == f"{_key(here)}\n"
     assert "add it to ADAPTER_METRIPORT__WEBHOOK_KEYS" in result.stderr
 
@@ -125,7 +125,7 @@ def test_another_address_is_not_replaced_unless_told(here: Machine, tmp_path: Pa
     assert "elsewhere.example" in str(refused.exception)
     assert "s3cret" not in str(refused.exception)
     assert before == key
-    assert forced.exit_code == 1
+    assert _ended(forced) == 1
     assert file.read_text().strip() == _key(here) != key
 
 
@@ -151,7 +151,7 @@ def test_a_file_that_has_the_key_among_others_stays_as_it_is(here: Machine, tmp_
     file = tmp_path / "keys"
     file.write_text(f"former\n{_key(here)}\n")
 
-    assert here.run("webhook", "setup", "--key-file", str(file)).exit_code == 1
+    assert _ended(here.run("webhook", "setup", "--key-file", str(file))) == 1
     assert file.read_text() == f"former\n{_key(here)}\n"
 
 
@@ -169,7 +169,7 @@ def test_a_file_that_cannot_be_written_is_said(here: Machine, tmp_path: Path) ->
 def test_status_says_that_nobody_is_called(here: Machine) -> None:
     result = here.run("webhook", "status")
 
-    assert result.exit_code == 1
+    assert _ended(result) == 1
     assert "calls nobody" in result.stdout
     assert "run webhook setup" in result.stdout
 
@@ -179,7 +179,7 @@ def test_status_says_that_somebody_else_is_called(here: Machine) -> None:
 
     result = here.run("webhook", "status", "--json", "--limit", "0")
 
-    assert result.exit_code == 1
+    assert _ended(result) == 1
     assert json.loads(result.stdout)["callsThisAdapter"] is False
 
 
@@ -210,7 +210,7 @@ def test_a_webhook_that_metriport_switched_off_is_no_proof(tmp_path: Path) -> No
             result = here.run("webhook", "setup", "--print")
             status = here.run("webhook", "status", "--limit", "0")
 
-    assert (result.exit_code, status.exit_code) == (1, 1)
+    assert (_ended(result), _ended(status)) == (1, 1)
     assert "Request failed with status 401" in result.stderr
     assert "not said" in status.stdout
 

@@ -169,17 +169,18 @@ def test_a_caller_that_goes_away_in_the_middle_is_no_error_of_ours() -> None:
 
 
 def test_a_delivery_is_committed_before_it_is_answered() -> None:
-    async def visit(clinic: Site, http: httpx.AsyncClient) -> tuple[int, int]:
-        answer = await http.post(ENTRY, content=EVENT, headers=_sign(EVENT, _keys(clinic)[0]))
-        # Nobody had a turn between the answer and this moment.
-        clinic.kill()
-        successor = await clinic.start()
-        waiting = [
-            one.delivery_id for one in await successor.ledger.waiting(now=clinic.clock.now(), limit=99)
-        ]
-        return answer.status_code, waiting.count("m-1")
+    async def scenario() -> tuple[int, list[str]]:
+        async with site(started=False, doorbell=False) as clinic:
+            await clinic.start(idle=True)
+            async with _http(clinic) as http:
+                answer = await _posted(EVENT)(clinic, http)
+            # Nobody had a turn between the answer and this moment.
+            clinic.kill()
+            successor = await clinic.start(idle=True)
+            waiting = await successor.ledger.waiting(now=clinic.clock.now(), limit=99)
+            return answer.status_code, [one.delivery_id for one in waiting]
 
-    assert _at(visit) == (200, 1)
+    assert run(scenario()) == (200, ["m-1"])
 
 
 def test_a_delivery_that_cannot_be_kept_is_not_answered_with_200() -> None:
