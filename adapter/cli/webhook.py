@@ -44,11 +44,10 @@ def setup(
     """Have Metriport call this adapter, and keep the key. Exit code 1 when nothing proves yet that calls arrive."""
     if key_file is None and not show:
         raise ConfigError("Where does the webhook key go? Give --key-file PATH, or --print.")
-    if not asyncio.run(_setup(load(config), key_file, show=show, force=force, wait=wait)):
-        raise typer.Exit(1)
+    asyncio.run(_setup(load(config), key_file, show=show, force=force, wait=wait))
 
 
-async def _setup(settings: Settings, key_file: Path | None, *, show: bool, force: bool, wait: float) -> bool:
+async def _setup(settings: Settings, key_file: Path | None, *, show: bool, force: bool, wait: float) -> None:
     async with neighbours(settings, SystemClock(), Transports()) as (_, metriport, _):
         wanted = _address(settings)
         if not force:
@@ -62,7 +61,8 @@ async def _setup(settings: Settings, key_file: Path | None, *, show: bool, force
         _say(_what_next(settings, there, key_file))
         missing = await _missing_proof(metriport, there, seconds=wait)
     _say(missing or "Proven: the adapter answers a call that is signed with this key.")
-    return missing is None
+    if missing:
+        raise typer.Exit(1)
 
 
 def _address(settings: Settings) -> str:
@@ -151,30 +151,32 @@ def status(
     config: ConfigOption = None,
 ) -> None:
     """What Metriport says of its calls to this adapter. Exit code 1 when it makes none."""
-    settings = load(config)
-    there, state, requests = asyncio.run(_status(settings, limit))
+    asyncio.run(_status(load(config), limit, json=json))
+
+
+async def _status(settings: Settings, limit: int, *, json: bool) -> None:
+    async with neighbours(settings, SystemClock(), Transports()) as (_, metriport, _):
+        there, state = await metriport.webhook(), await metriport.webhook_status()
+        # Without an address nothing is recorded, and there may be no list.
+        newest = await _newest(metriport, limit if there.url else 0)
     calls_us = there.url == _address(settings) and state.enabled is not False
     if json:
-        print_json(
-            {"url": there.url, "callsThisAdapter": calls_us, **vars(state), "deliveries": _rows(requests)}
-        )
+        shown = {"url": there.url, "callsThisAdapter": calls_us, **vars(state)}
+        print_json({**shown, "deliveries": _rows(newest)})
     else:
-        _print(settings, there, state, requests)
+        _print(settings, there, state, newest)
     if not calls_us:
         raise typer.Exit(1)
 
 
-async def _status(settings: Settings, limit: int) -> tuple[Webhook, WebhookStatus, list[WebhookRequest]]:
-    async with neighbours(settings, SystemClock(), Transports()) as (_, metriport, _):
-        there, state = await metriport.webhook(), await metriport.webhook_status()
-        newest: list[WebhookRequest] = []
-        # Without an address nothing is recorded, and there may be no list.
-        if there.url and limit:
-            async for request in metriport.deliveries():
-                newest.append(request)
-                if len(newest) == limit:
-                    break
-        return there, state, newest
+async def _newest(metriport: MetriportClient, limit: int) -> list[WebhookRequest]:
+    found: list[WebhookRequest] = []
+    if limit:
+        async for request in metriport.deliveries():
+            found.append(request)
+            if len(found) == limit:
+                break
+    return found
 
 
 def _rows(requests: list[WebhookRequest]) -> list[dict[str, Any]]:
