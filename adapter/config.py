@@ -186,6 +186,9 @@ class InboundGroup(_Group):
     most_bytes: int = Field(
         100_000_000, ge=1, description="The largest attachment that is taken in, in bytes."
     )
+    reconcile_seconds: float = Field(
+        600.0, gt=0, description="How often Metriport's list is read for messages whose call never came."
+    )
     spool_directory: Path | None = Field(
         None,
         description="Where attachments are kept on disk while they are written; unset: the system's temporary "

@@ -30,7 +30,7 @@ from adapter.fhir.subscription import Outcome, ensure, wanted
 from adapter.ledger.insights import Insights, open_insights
 from adapter.ledger.store import Store, open_ledger
 from adapter.mapping.engine import Mappings
-from adapter.metriport import lifted, received, webhook
+from adapter.metriport import lifted, received, webhook, wire
 from adapter.metriport.client import MetriportClient
 from adapter.metriport.content import WebContent
 from adapter.metriport.spool import spool
@@ -208,7 +208,7 @@ def inbound_of(context: Context, settings: Settings, *, mail: Mail, web: Web) ->
             external_id_system=settings.patients.external_id_system,
             most_bytes=settings.inbound.most_bytes,
         ),
-        read=inbound.Readers(notice=_notice, content=_received, delivery=_delivery),
+        read=inbound.Readers(notice=_notice, content=_received, listed=_listed, delivery=_delivery),
     )
 
 
@@ -221,6 +221,10 @@ def _notice(raw: bytes) -> Notice | None:
 
 def _received(content: Spooled) -> Received | None:
     return received.read(lifted.read(content.read_at))
+
+
+def _listed(row: bytes) -> Received | None:
+    return received.read(wire.read_json(row))
 
 
 def _delivery(raw: bytes, now: datetime) -> Delivery:
@@ -338,6 +342,10 @@ async def adapter(
                 inbound=inbound_of(context, settings, mail=metriport, web=web),
                 read_delivery=webhook.final_status,
                 rhythm=rhythm
-                or Rhythm(sweep=settings.watch.sweep_seconds, patrol=settings.watch.patrol_seconds),
+                or Rhythm(
+                    sweep=settings.watch.sweep_seconds,
+                    patrol=settings.watch.patrol_seconds,
+                    reconcile=settings.inbound.reconcile_seconds,
+                ),
             ),
         )

@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -19,6 +20,7 @@ from adapter.pipelines.inbound.context import RECEIVED
 from adapter.pipelines.inbound.context import Context as InboundContext
 from adapter.pipelines.inbound.deliveries import Reader, work_off
 from adapter.pipelines.inbound.matching import apply_answers, close_settled
+from adapter.pipelines.inbound.reconcile import reconcile
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.lane import CLAIM_AHEAD_SECONDS, Lane, Prepared
 from adapter.pipelines.outbound.look import Sighting, look, patrol, sweep
@@ -32,6 +34,8 @@ from adapter.ports.ledger import Delivery
 _log = structlog.get_logger(__name__)
 
 _MOST_ARRIVING = 200
+_HORIZON = timedelta(days=30)  # how far back the first look at Metriport's list goes
+_OVERLAP = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,7 @@ class Rhythm:
     patrol: float = 300.0
     track: float = 1.0
     lease: float = 15.0
+    reconcile: float = 600.0
     preparers: int = 4
     arrivals: int = 6
     ahead: int = 8
@@ -69,6 +74,7 @@ class Worker:
         self._arriving: dict[str, asyncio.Task[None]] = {}
         self._side_by_side = asyncio.Semaphore(self.rhythm.arrivals)
         self._dead: list[Delivery] = []
+        self._reconciled: datetime | None = None
         self._holds_lane = asyncio.Event()
         self._stopping = False
         self._carrying = asyncio.Lock()
@@ -94,6 +100,7 @@ class Worker:
             self._loop("track", self._track, self.rhythm.track, None),
             self._loop("deliveries", self._deliveries, self.rhythm.sweep, self._mail),
             self._loop("arrivals", self._arrivals, self.rhythm.track, self._parcels),
+            self._loop("reconcile", self._reconcile, self.rhythm.reconcile, None),
             self._loop("answers", self._answers, self.rhythm.sweep, None),
             self._loop("lease", self._lease, self.rhythm.lease / 3, None),
             self._send(),
@@ -185,6 +192,14 @@ class Worker:
         async with self._side_by_side:
             if not await arrive(self.inbound, delivery):
                 self._dead.append(delivery)
+
+    async def _reconcile(self) -> None:
+        await self._holds_lane.wait()
+        now = self.context.clock.now()
+        await reconcile(
+            self.inbound, since=self._reconciled - _OVERLAP if self._reconciled else now - _HORIZON
+        )
+        self._reconciled = now
 
     async def _answers(self) -> None:
         await apply_answers(self.inbound)

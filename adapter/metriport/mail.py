@@ -7,10 +7,14 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
 
+import simplejson
+
 from adapter.domain.resource import Resource, items, obj, text
-from adapter.errors import Rejected
+from adapter.errors import Rejected, Temporary
 from adapter.metriport import wire
 from adapter.metriport.account import Deliveries
+from adapter.metriport.api import PAGE
+from adapter.ports.mail import Listed
 
 _RECEIVED: Final = "message.received"
 _NOT_FOUND: Final = 404
@@ -33,6 +37,26 @@ class MetriportMail(Deliveries):
         for request_id in reversed(wanted[:_MOST_REDELIVERED]):
             yield await self.redeliver(request_id)
 
+    async def received(self, *, since: datetime) -> AsyncIterator[Listed]:
+        """The received messages that Metriport lists, those before that time perhaps left out.
+
+        The order of the list is not documented: what is older ends the reading only while the rows came newest
+        first, and one page later (protocol §8).
+        """
+        doing = "Listing received messages at Metriport"
+        descending, last, margin = True, None, False
+        async for page in self._pages("message", {"direction": "inbound", "count": PAGE}, doing=doing):
+            rows = obj(page).get("messages")
+            if not isinstance(rows, list):
+                raise Temporary(f"{doing}: the answer is no list of messages.", applied=False)
+            for listed in filter(None, map(_listed, items(rows))):
+                descending = descending and listed.at is not None and (last is None or listed.at <= last)
+                last = listed.at
+                yield listed
+            if margin and descending:
+                return
+            margin = last is not None and last < since
+
     async def document_link(self, document: str, *, patient: str) -> str | None:
         """A presigned link to a document of the patient's; `None` when Metriport does not list it."""
         doing = "Asking Metriport for a document"
@@ -53,6 +77,12 @@ class MetriportMail(Deliveries):
                 return None
             raise
         return _patient(obj(wire.read_json(found.body)))
+
+
+def _listed(row: Mapping[str, Any]) -> Listed | None:
+    found = wire.read_message(row)
+    raw = simplejson.dumps(row, ensure_ascii=True, use_decimal=True).encode("ascii")
+    return Listed(message=found.id, at=found.sent_at, row=raw) if found else None
 
 
 def _file_name(listed: object, document: str) -> str | None:

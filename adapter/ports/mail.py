@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from adapter.domain.resource import Resource
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A received message as Metriport lists it."""
+
+    message: str
+    at: datetime | None
+    row: bytes = field(repr=False)
 
 
 class Mail(Protocol):
@@ -15,6 +25,10 @@ class Mail(Protocol):
 
     def redelivered(self, *, since: datetime) -> AsyncIterator[bytes]:
         """The calls about received messages that Metriport first made since then, anew and with fresh links."""
+        ...
+
+    def received(self, *, since: datetime) -> AsyncIterator[Listed]:
+        """The received messages that Metriport lists, those before that time perhaps left out."""
         ...
 
     async def document_link(self, document: str, *, patient: str) -> str | None:

@@ -544,3 +544,52 @@ def test_an_attachment_without_an_id_is_known_by_its_bytes() -> None:
         hashlib.sha256(contents(clinic, inbound(clinic)[0])[0][1]).digest()
         == hashlib.sha256(TRACING).digest()
     )
+
+
+# --- Messages whose call never came ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dialect", ["sdk", "docs"])
+@pytest.mark.parametrize("attachments", [None, [attachment(), attachment(LETTER, contentType="text/plain")]])
+def test_a_message_whose_call_got_lost_is_found_on_the_list(dialect: str, attachments: list[Json]) -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("POST", "/", "webhook-lost", times=1)
+        clinic.metriport.receive(clinic.clock.now(), **message(attachments=attachments))
+        await clinic.passes(1500)
+
+    clinic = at(visit, dialect=dialect)
+
+    [found] = inbound(clinic)
+    assert found["subject"] == {"reference": "Patient/maple"}
+    assert found["topic"] == {"text": "Holter result"}
+    assert sorted(contents(clinic, found)) == sorted(
+        (one["contentType"], base64.b64decode(one["data"])) for one in attachments or []
+    )
+    assert set(versions(clinic).values()) == {1}
+
+
+def test_what_cannot_be_had_by_the_list_either_is_told_to_a_person_once() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("POST", "/", "webhook-lost", times=1)
+        clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
+        await clinic.passes(7200)
+
+    clinic = at(visit)
+
+    assert inbound(clinic) == []
+    assert [len(clinic.fhir.history("Task", one["id"])) for one in clinic.fhir.resources("Task")] == [1]
+
+
+def test_a_lost_ledger_brings_nothing_in_twice() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.receive(clinic.clock.now(), **message())
+        await clinic.passes(60)
+        await clinic.stop()
+        await clinic.lose_ledger()
+        await clinic.start()
+        await clinic.passes(1500)
+
+    clinic = at(visit)
+
+    assert len(inbound(clinic)) == 1
+    assert set(versions(clinic).values()) == {1}

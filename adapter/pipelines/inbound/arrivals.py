@@ -129,7 +129,10 @@ async def give_up(context: Context, delivery: Delivery, why: str) -> None:
     except (Temporary, Conflict, Rejected) as error:
         await _later(context, delivery, error)
         return
-    await context.ledger.done(delivery, note="given up")
+    if delivery.message is not None:
+        await _done(context, delivery, delivery.message, ArrivalState.HELD)
+    else:
+        await context.ledger.done(delivery, note="given up")
 
 
 async def _later(context: Context, delivery: Delivery, error: AdapterError) -> None:

@@ -40,6 +40,7 @@ class Readers:
 
     notice: Callable[[bytes], Notice | None]
     content: Callable[[Spooled], Received | None]
+    listed: Callable[[bytes], Received | None]
     delivery: Callable[[bytes, datetime], Delivery]
 
 

@@ -37,7 +37,10 @@ async def content_of(context: Context, delivery: Delivery) -> AsyncIterator[Rece
         LinkDead, Unusable: it cannot be had by the links that there are.
     """
     notice = context.read.notice(delivery.body)
-    if notice is None or not notice.links:
+    if notice is None:
+        yield _listed(context, delivery)
+        return
+    if not notice.links:
         raise Unusable("a call that tells of a received message has no link to it")
     async with AsyncExitStack() as stack:
         received = await _first_message(context, stack, notice)
@@ -46,6 +49,14 @@ async def content_of(context: Context, delivery: Delivery) -> AsyncIterator[Rece
             patient=received.patient or notice.patient,
             external_id=received.external_id or notice.external_id,
         )
+
+
+def _listed(context: Context, delivery: Delivery) -> Received:
+    """A message that no call told of: its row in Metriport's list is all there is."""
+    received = context.read.listed(delivery.body)
+    if received is None:
+        raise Unusable("a call that tells of a received message has no message in it")
+    return received
 
 
 async def _first_message(context: Context, stack: AsyncExitStack, notice: Notice) -> Received:
