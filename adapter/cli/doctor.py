@@ -122,16 +122,29 @@ async def _metriport(settings: Settings, metriport: MetriportClient) -> AsyncIte
     check = await metriport.check()
     level = "ok" if check.account is Account.OK else "failed"
     yield Finding(part="Metriport", level=level, sentence=f"{settings.metriport.base_url}: {check.sentence}")
-    if settings.metriport.webhook_keys:
-        yield Finding(
-            part="webhook", level="ok", sentence=f"Calls to {settings.public_url}/webhooks/metriport count."
-        )
-    else:
-        yield Finding(
-            part="webhook",
-            level="warning",
-            sentence="metriport.webhook_keys is not set: status comes by asking only, minutes later.",
-        )
+    if not settings.metriport.webhook_keys:
+        sentence = "metriport.webhook_keys is not set: status and received messages come by asking only, minutes later."
+        yield Finding(part="webhook", level="warning", sentence=f"{sentence} Run `webhook setup`.")
+    elif check.account is Account.OK:
+        yield await _webhook(settings, metriport)
+
+
+async def _webhook(settings: Settings, metriport: MetriportClient) -> Finding:
+    wanted = f"{settings.public_url}/webhooks/metriport"
+    try:
+        there = await metriport.webhook()
+    except AdapterError as error:
+        return Finding(part="webhook", level="warning", sentence=str(error))
+    keys = {key.get_secret_value() for key in settings.metriport.webhook_keys}
+    if there.url != wanted:
+        sentence = f"Metriport does not call {wanted}. Run `webhook setup`, or correct web.public_url."
+        return Finding(part="webhook", level="warning", sentence=sentence)
+    if there.key is not None and there.key not in keys:
+        sentence = "Metriport signs with a key that is not among metriport.webhook_keys: its calls are refused. Add it."
+        return Finding(part="webhook", level="failed", sentence=sentence)
+    return Finding(
+        part="webhook", level="ok", sentence=f"Metriport calls {wanted}, with a key that is known."
+    )
 
 
 async def _mappings(settings: Settings) -> AsyncIterator[Finding]:

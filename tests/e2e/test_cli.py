@@ -44,6 +44,7 @@ class Clinic:
         self.fhir = fhir.World(base_url=self.base_url)
         self.metriport = metriport.World(public_url=self.metriport_url)
         self.port = free_port()
+        self.key = self.metriport.set_webhook(f"http://127.0.0.1:{self.port}/webhooks/metriport", utc_now())
 
     def environment(self, folder: Path) -> dict[str, str]:
         """The adapter's settings."""
@@ -51,7 +52,7 @@ class Clinic:
             "ADAPTER_FHIR__BASE_URL": self.base_url,
             "ADAPTER_METRIPORT__BASE_URL": self.metriport_url,
             "ADAPTER_METRIPORT__API_KEY": metriport.DEFAULT_API_KEY,
-            "ADAPTER_METRIPORT__WEBHOOK_KEYS": '["key"]',
+            "ADAPTER_METRIPORT__WEBHOOK_KEYS": json.dumps([self.key]),
             "ADAPTER_LEDGER__URL": f"sqlite+aiosqlite:///{folder / 'ledger.sqlite3'}",
             "ADAPTER_WATCH__DOORBELL": "rest-hook",
             "ADAPTER_WATCH__DOORBELL_SECRET": "secret",
@@ -140,6 +141,29 @@ def test_doctor_says_how_it_works_without_doorbell_and_webhook(
     levels = _levels(_run("doctor", "--json"))
 
     assert (levels["doorbell"], levels["webhook"]) == ("ok", "warning")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "level", "advice"),
+    [
+        ("ADAPTER_WEB__PUBLIC_URL", "https://adapter.example", "warning", "webhook setup"),
+        ("ADAPTER_METRIPORT__WEBHOOK_KEYS", '["an older one"]', "failed", "webhook_keys"),
+    ],
+)
+def test_doctor_finds_a_webhook_that_does_not_lead_here(
+    clinic: Clinic, setting: str, value: str, level: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(setting, value)
+    found = {one["part"]: one for one in json.loads(_run("doctor", "--json").stdout)}
+
+    assert found["webhook"]["level"] == level
+    assert advice in found["webhook"]["sentence"]
+
+
+def test_doctor_says_that_the_webhook_could_not_be_looked_up(clinic: Clinic) -> None:
+    clinic.metriport.add_fault("GET", "/settings", "503")
+
+    assert _levels(_run("doctor", "--json"))["webhook"] == "warning"
 
 
 def test_preview_shows_the_exact_call(clinic: Clinic, tmp_path: Path) -> None:
