@@ -59,7 +59,7 @@ class _Case:
     def note(self) -> str | None:
         """What is said when the author edited after the claim."""
         edited = self.present is None or self.recalled.version not in {None, version_of(self.present)}
-        return edited_after(self.recalled.version) if edited else self.row.note
+        return edited_after(self.row.version or self.recalled.version) if edited else self.row.note
 
     def doubt(self, context: Context, patient: str) -> Doubt:
         """What is to be decided about it."""
