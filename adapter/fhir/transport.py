@@ -115,11 +115,15 @@ class Transport(AsyncFHIRClient):
             status=answer.status, value=value, version=version, location=answer.headers.get("location")
         )
 
-    async def content(self, path: str, *, most_bytes: int) -> bytes:
-        """The raw bytes at the path, at most `most_bytes` + 1 of them. Raises as `request` does."""
-        what = _what("GET", path, None)
-        request = self._request("GET", path, headers={"Accept": "*/*", "Accept-Encoding": "identity"})
-        return await self._large(request, what=what, most_bytes=most_bytes)
+    async def content(
+        self, path: str, *, params: Mapping[str, Any] | None = None, most_bytes: int
+    ) -> tuple[bytes, str]:
+        """The raw bytes at the path, at most `most_bytes` + 1 of them, and their type. Raises as `request` does."""
+        what = _what("GET", path, params)
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+        request = self._request("GET", path, params=params, headers=headers)
+        answer = await self._large(request, what=what, most_bytes=most_bytes)
+        return answer.body, answer.headers.get("content-type", "")
 
     async def store(self, path: str, content: AsyncIterable[bytes], *, length: int) -> None:
         """Puts FHIR JSON of that length, as it is made. Raises as `request` does."""
@@ -133,7 +137,7 @@ class Transport(AsyncFHIRClient):
         request = self._http.build_request("PUT", url, content=content, headers=headers)
         await self._large(request, what=_what("PUT", path, None), most_bytes=_MOST_ANSWER)
 
-    async def _large(self, request: httpx.Request, *, what: str, most_bytes: int) -> bytes:
+    async def _large(self, request: httpx.Request, *, what: str, most_bytes: int) -> Answer:
         request.extensions["timeout"] = CONTENT_TIMEOUT.as_dict()
         with _typed(what):
             async with asyncio.timeout(WHOLE_SECONDS_OF_CONTENT):
@@ -142,8 +146,9 @@ class Transport(AsyncFHIRClient):
                     body = await _read(response, most_bytes=most_bytes)
                 finally:
                     await response.aclose()
-        self._check(Answer(status=response.status_code, headers=_lower(response), body=body), what=what)
-        return body
+        answer = Answer(status=response.status_code, headers=_lower(response), body=body)
+        self._check(answer, what=what)
+        return answer
 
     def _asking(self, path: str, form: Sequence[tuple[str, str]]) -> httpx.Request:
         """A search whose parameters travel in the body: https://hl7.org/fhir/R4/http.html#search"""

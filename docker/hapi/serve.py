@@ -84,7 +84,7 @@ def java_command(profile: str, port: int) -> list[str]:
     if java_version() < 17:  # noqa: PLR2004 -- HAPI's own lower bound
         raise Unavailable("no Docker daemon answers, and there is no Java 17 or newer")
     build()
-    flags = ["-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]  # a third off the boot on two cores
+    flags = ["-Xmx2g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]  # a third off the boot on two cores
     properties = {"fhir.profile": profile, "fhir.port": str(port), "fhir.tethered": "true"}
     return ["java", *flags, *(f"-D{name}={value}" for name, value in properties.items()), "-jar", str(JAR)]
 

@@ -9,6 +9,8 @@ from adapter.simulators.fhir.wire import media_type
 from adapter.simulators.http import Request, Response
 
 _FHIR_JSON = "application/fhir+json"
+_INLINE_BYTES = 10 * 1024 * 1024
+_APART = "http://hapifhir.io/fhir/StructureDefinition/externalized-binary-id"
 
 
 def is_resource(request: Request) -> bool:
@@ -33,8 +35,17 @@ def from_raw(id_: str, request: Request) -> Resource:
     }
     if context := request.headers.get("x-security-context"):
         resource["securityContext"] = {"reference": context}
-    resource["data"] = b64encode(request.body).decode()
+    if request.body:
+        resource["data"] = b64encode(request.body).decode()
     return resource
+
+
+def shown(resource: Resource, *, apart: bool) -> Resource:
+    """The resource as it is read. HAPI's binary storage keeps bytes `apart`, and puts no more than 10 MB back in."""
+    if not apart or len(resource.get("data", "")) * 3 // 4 <= _INLINE_BYTES:
+        return resource
+    kept = {name: value for name, value in resource.items() if name != "data"}
+    return {**kept, "_data": {"extension": [{"url": _APART, "valueString": resource["id"]}]}}
 
 
 def security_headers(resource: Resource) -> dict[str, str]:
@@ -53,5 +64,5 @@ def raw_answer(status: int, resource: Resource, headers: dict[str, str]) -> Resp
             "Content-Disposition": "Attachment;",
             "Content-Type": media_type(resource["contentType"]),
         },
-        body=b64decode(resource.get("data", "")),
+        body=b64decode(resource["data"]),
     )

@@ -14,7 +14,7 @@ from adapter.simulators.fhir.wire import answer, loads, refusal, require_json
 from adapter.simulators.http import Request, Response
 
 _Handler = Callable[[Server, list[str], Request, datetime], Response]
-_WORDS = {"metadata", "_search", "_history"}
+_WORDS = {"metadata", "_search", "_history", "$binary-access-read"}
 
 
 def respond(server: Server, request: Request, now: datetime) -> Response:
@@ -42,6 +42,10 @@ def _read(server: Server, parts: list[str], request: Request, _now: datetime) ->
 
 def _read_version(server: Server, parts: list[str], request: Request, _now: datetime) -> Response:
     return server.read(server.store.read_version(_key(server, parts), parts[3]), request)
+
+
+def _content(server: Server, parts: list[str], _request: Request, _now: datetime) -> Response:
+    return server.content(server.store.read(_key(server, parts)))
 
 
 def _history(server: Server, parts: list[str], request: Request, now: datetime) -> Response:
@@ -95,6 +99,7 @@ _ROUTES: dict[tuple[str, str], _Handler] = {
     ("GET", "metadata"): _metadata,
     ("GET", "*"): _search,
     ("GET", "*/*"): _read,
+    ("GET", "*/*/$binary-access-read"): _content,
     ("GET", "*/*/_history"): _history,
     ("GET", "*/*/_history/*"): _read_version,
     ("POST", ""): _bundle,

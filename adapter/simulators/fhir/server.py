@@ -44,6 +44,16 @@ class Server:
             return Response(status=304, headers=headers)
         return self._shown(200, version, request, headers)
 
+    def content(self, version: Version) -> Response:
+        """A Binary's bytes, wherever they are kept: HAPI's `$binary-access-read`.
+
+        Raises:
+            Refused: it has none.
+        """
+        if "data" not in version.content:
+            raise Refused(400, f"Unable to find content in {version.key}")
+        return binary.raw_answer(200, version.content, {})
+
     def search(
         self, type_: str, parameters: list[tuple[str, str]], link: str, request: Request, now: datetime
     ) -> Resource:
@@ -128,8 +138,11 @@ class Server:
     def _shown(self, status: int, version: Version, request: Request, headers: dict[str, str]) -> Response:
         if "return=minimal" in request.headers.get("prefer", ""):
             return Response(status=status, headers=headers)
-        if version.type == "Binary":
-            headers |= binary.security_headers(version.content)
-            if binary.wants_raw(request):
-                return binary.raw_answer(status, version.content, headers)
-        return answer(status, version.content, headers)
+        if version.type != "Binary":
+            return answer(status, version.content, headers)
+        headers |= binary.security_headers(version.content)
+        resource = binary.shown(version.content, apart=not self.rules.strict)
+        # With nothing to give raw, HAPI gives the resource, whatever was asked for.
+        if "data" in resource and binary.wants_raw(request):
+            return binary.raw_answer(status, resource, headers)
+        return answer(status, resource, headers)

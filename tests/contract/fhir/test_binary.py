@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from base64 import b64decode, b64encode
 
 import httpx
 import pytest
@@ -54,6 +55,81 @@ def test_a_resource_comes_back_raw(fhir: Fhir) -> None:
     read = fhir.get(f"Binary/{fhir.id()}")
     assert body(answer)["contentType"] == "image/png"
     assert (read.content, read.headers["content-type"]) == (b"\x89PNG\r\n\x1a\n", "image/png")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "content"),
+    [
+        ("application/pdf", b"%PDF-1.7\x00\x00\xff"),
+        ("text/plain; charset=UTF-8", "Zoë".encode()),
+        ("application/json", b'{"some":"json"}'),
+        ("application/fhir+json", b'{"resourceType":"Patient"}'),
+        ("application/fhir+xml", b'<Patient xmlns="http://hl7.org/fhir"/>'),
+        ("application/fhir+ndjson", b'{"resourceType":"Patient"}\n'),
+        ("application/x-www-form-urlencoded", b"a=b&c=d"),
+        ("application/x-nobody-knows", b"\x00"),
+        ("of no type", b"?"),
+    ],
+)
+def test_a_resource_keeps_bytes_of_any_type(fhir: Fhir, content_type: str, content: bytes) -> None:
+    owner = {"reference": "Patient/somebody"}
+
+    fhir.stored("Binary", contentType=content_type, securityContext=owner, data=b64encode(content).decode())
+
+    read = fhir.get(f"Binary/{fhir.id()}", Accept="*/*")
+    resource = body(fhir.get(f"Binary/{fhir.id()}", Accept="application/fhir+json"))
+    assert (read.content, read.headers["x-security-context"]) == (content, "Patient/somebody")
+    assert (resource["contentType"], resource["securityContext"]) == (content_type, owner)
+    assert b64decode(resource["data"]) == content
+
+
+def test_without_content_the_resource_is_shown_whatever_is_asked_for(fhir: Fhir) -> None:
+    owner = {"reference": "Patient/somebody"}
+    stored = fhir.stored("Binary", contentType="text/plain", securityContext=owner)
+
+    read = fhir.get(f"Binary/{fhir.id()}", Accept="*/*")
+
+    assert "data" not in stored
+    assert read.headers["content-type"].startswith("application/fhir+json")
+    assert (body(read)["contentType"], body(read)["securityContext"]) == ("text/plain", owner)
+    assert refused(fhir.get(f"Binary/{fhir.id()}/$binary-access-read?path=Binary"), 400)
+
+
+def test_without_bytes_nothing_is_stored_raw(fhir: Fhir) -> None:
+    answer = _put(fhir, b"", "text/plain", X_Security_Context="Patient/somebody")
+
+    resource = body(fhir.get(f"Binary/{fhir.id()}"))
+    assert answer.status_code == 201
+    assert (resource["contentType"], "data" in resource) == ("text/plain", False)
+    assert resource["securityContext"] == {"reference": "Patient/somebody"}
+
+
+def test_binary_storage_shows_no_large_content(fhir: Fhir) -> None:
+    content = BYTES * 12_000
+
+    fhir.stored("Binary", contentType="application/pdf", data=b64encode(content).decode())
+
+    read = fhir.get(f"Binary/{fhir.id()}", Accept="*/*")
+    if fhir.strict:
+        assert read.content == content
+    else:
+        assert read.headers["content-type"].startswith("application/fhir+json")
+        assert (body(read)["contentType"], "data" in body(read)) == ("application/pdf", False)
+        assert "_data" in body(read)
+        apart = fhir.get(f"Binary/{fhir.id()}/$binary-access-read?path=Binary")
+        assert (apart.content, apart.headers["content-type"]) == (content, "application/pdf")
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/fhir+json"])
+def test_the_same_bytes_make_no_new_version_and_if_none_match_is_not_heeded(
+    fhir: Fhir, content_type: str
+) -> None:
+    resource = {"resourceType": "Binary", "id": fhir.id(), "contentType": content_type, "data": "eyJ9"}
+
+    answers = [fhir.put(resource), fhir.put(resource), fhir.put(resource, If_None_Match="*")]
+
+    assert [answer.headers["etag"] for answer in answers] == ['W/"1"'] * 3
+    assert [answer.status_code for answer in answers] == [201, 200, 200]
 
 
 def test_raw_bytes_may_be_posted(fhir: Fhir) -> None:
