@@ -368,12 +368,16 @@ def test_the_same_text_to_two_people_reaches_each_of_them_once(faults: tuple[str
     assert Counter(message.npis[0] for message in clinic.metriport.messages) == dict.fromkeys(people, 1)
 
 
+def _write_second(clinic: Site) -> None:
+    clinic.write(communication(id="second"))
+
+
 def test_nothing_is_decided_while_another_one_to_the_same_place_is_on_its_way() -> None:
     """The second one is taken by Metriport and not yet answered when the first one's time has come."""
     clinic = _sent(
         "drop",
         "slow:19",
-        during=lambda clinic: clinic.write(communication(id="second")) and None,
+        during=_write_second,
         at=170.0,
         seconds=900,
     )
