@@ -262,7 +262,7 @@ def test_what_is_taken_is_counted_by_type_and_what_is_refused_is_not() -> None:
 
 @pytest.mark.parametrize("kind", EXAMPLE_TYPES)
 def test_every_event_that_metriport_documents_is_taken_and_kept(kind: str) -> None:
-    async def visit(clinic: Site, http: httpx.AsyncClient) -> tuple[int, list[tuple[str, bool]], str]:
+    async def visit(clinic: Site, http: httpx.AsyncClient) -> tuple[int | None, list[tuple[str, bool]], str]:
         assert clinic.adapter is not None
         clinic.metriport.announce(kind, clinic.clock.now(), patientId=SANDBOX_PATIENTS[0].id)
         await clinic.passes(5)
