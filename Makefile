@@ -30,7 +30,7 @@ lint: $(VENV)/.dev
 
 test: $(VENV)/.dev
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/python -m tests.side_by_side
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
