@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 import httpx
@@ -22,7 +22,8 @@ _UNICAST: Final = IPv6Network("2000::/3")  # https://www.iana.org/assignments/ip
 _NAT64: Final = IPv6Network(
     "64:ff9b::/96"
 )  # https://www.rfc-editor.org/rfc/rfc6052, leads to the IPv4 address in it
-_TUNNELS: Final = (IPv6Network("2001::/32"), IPv6Network("2002::/16"))  # Teredo and 6to4, so do these
+# For protocols (192.0.0.192 tells some clouds' machines their secrets), Teredo among them; and 6to4. Pythons differ here.
+_SPECIAL: Final = (IPv4Network("192.0.0.0/24"), IPv6Network("2001::/23"), IPv6Network("2002::/16"))
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -84,11 +85,9 @@ def port_of(url: httpx.URL) -> int:
 def is_public(address: str) -> bool:
     """Whether the address is a single machine's on the internet, by itself and by what may stand inside it."""
     found = _inside(ip_address(address))
-    if isinstance(found, IPv6Address) and (
-        found not in _UNICAST or any(found in tunnel for tunnel in _TUNNELS)
-    ):
-        return False
-    return found.is_global and not found.is_multicast
+    assigned = isinstance(found, IPv4Address) or found in _UNICAST
+    special = found.is_multicast or any(found in network for network in _SPECIAL)
+    return assigned and found.is_global and not special
 
 
 def _inside(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
