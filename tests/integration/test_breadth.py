@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from adapter.domain.attachment import MOST_BYTES
 from adapter.domain.canonical import DOCUMENT_ID, PATIENT_ID
 from adapter.errors import MappingError
 from adapter.pipelines.outbound.context import Policy
@@ -155,6 +156,21 @@ def test_an_attachment_is_fetched_from_an_allowed_origin() -> None:
     )
 
     assert _uploaded(clinic) == [TEXT]
+
+
+def test_one_that_is_too_large_there_is_refused_as_any_that_is() -> None:
+    def before(clinic: Site) -> None:
+        clinic.write(_document(content=[{"attachment": {"url": _presigned(clinic)}}]))
+        next(iter(clinic.metriport.documents.values())).data = bytes(MOST_BYTES + 1)
+
+    clinic = _one(
+        before=before,
+        policy=Policy(allowed_origins=frozenset({METRIPORT_URL})),
+        payload=_reference("DocumentReference/visit"),
+    )
+
+    ended = clinic.communication("referral")
+    assert ended["statusReason"]["coding"][0]["code"] == "refused-attachment-too-large"
 
 
 def test_a_binary_whose_json_has_no_data_is_read_raw() -> None:
