@@ -168,14 +168,18 @@ class Worker:
         await patrol(self.context, in_flight=self.queue.in_work)
         if self._holds_lane.is_set():
             await recover(self.context, in_flight=self.queue.in_work)
-        await close_settled(self.inbound)
+            await close_settled(self.inbound)
 
     async def _deliveries(self) -> None:
         while await work_off(self.context, self.read_delivery):
             pass
 
     async def _arrivals(self) -> None:
-        """Starts on each received message by itself: a slow link keeps no other from being fetched while it lives."""
+        """Starts on each received message by itself: a slow link keeps no other from being fetched while it lives.
+
+        Only where the lane is held, so that of several replicas one writes.
+        """
+        await self._holds_lane.wait()
         ended = [name for name, task in self._arriving.items() if task.done()]
         results = [self._arriving.pop(name) for name in ended]
         dead, self._dead = self._dead, []
@@ -202,6 +206,7 @@ class Worker:
         self._reconciled = now
 
     async def _answers(self) -> None:
+        await self._holds_lane.wait()
         await apply_answers(self.inbound)
 
     async def _track(self) -> None:

@@ -7,13 +7,24 @@ import sys
 from rich.console import Console
 from rich.markup import escape
 
-from adapter.cli import configuration, demo, doctor, messages, preview, run, simulate, subscribe, webhook
+from adapter.cli import (
+    configuration,
+    demo,
+    doctor,
+    messages,
+    orders,
+    preview,
+    run,
+    simulate,
+    subscribe,
+    webhook,
+)
 from adapter.cli.root import EXIT_CODES, app
 from adapter.errors import AdapterError
 
 __all__ = ["COMMANDS", "app", "main"]
 
-COMMANDS = (demo, run, simulate, doctor, subscribe, webhook, preview, messages, configuration)
+COMMANDS = (demo, run, simulate, doctor, subscribe, webhook, preview, messages, orders, configuration)
 
 
 def main() -> None:

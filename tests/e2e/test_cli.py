@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from adapter.cli import app, main
 from adapter.cli.root import EXIT_CODES
-from adapter.errors import AdapterError
+from adapter.errors import AdapterError, Unresolved
 from adapter.simulators import fhir, metriport
 from adapter.simulators.shell import utc_now
 from tests.integration.people import communication, patient
@@ -151,7 +151,7 @@ def test_doctor_says_how_it_works_without_doorbell_and_webhook(
     ],
 )
 def test_doctor_finds_a_webhook_that_does_not_lead_here(
-    clinic: Clinic, setting: str, value: str, level: str, advice: str, monkeypatch: pytest.MonkeyPatch
+    clinic: Clinic, *, setting: str, value: str, level: str, advice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(setting, value)
     found = {one["part"]: one for one in json.loads(_run("doctor", "--json").stdout)}
@@ -164,6 +164,22 @@ def test_doctor_says_that_the_webhook_could_not_be_looked_up(clinic: Clinic) -> 
     clinic.metriport.add_fault("GET", "/settings", "503")
 
     assert _levels(_run("doctor", "--json"))["webhook"] == "warning"
+
+
+def test_retry_and_cancel_do_what_an_ehr_would_do(clinic: Clinic) -> None:
+    clinic.fhir.put(communication(status="on-hold"), utc_now())
+
+    def status() -> str:
+        return str(clinic.fhir.resources("Communication")[0]["status"])
+
+    assert _run("retry", "Communication/referral").exit_code == 0
+    assert status() == "preparation"
+    assert _run("cancel", "referral").exit_code == 0
+    assert status() == "not-done"
+
+
+def test_an_order_for_what_is_not_there_is_refused(clinic: Clinic) -> None:
+    assert isinstance(_run("retry", "nobody").exception, Unresolved)
 
 
 def test_preview_shows_the_exact_call(clinic: Clinic, tmp_path: Path) -> None:

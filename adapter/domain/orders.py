@@ -1,0 +1,60 @@
+"""What an operator orders, in the author's own way: the status that an EHR would set (design §3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from adapter.domain.canonical import INSTRUCTION_SYSTEM
+from adapter.domain.marker import Marker, is_inbound
+from adapter.domain.resource import Resource, entries
+from adapter.domain.rounds import PREPARATION
+from adapter.errors import Unresolved
+
+CANCELLED: Final = "not-done"
+_ENDED: Final = frozenset({"stopped", "not-done", "on-hold"})
+_OPEN: Final = frozenset({PREPARATION, "in-progress", "on-hold"})
+
+
+def retried(communication: Resource, marker: Marker, *, resend: bool) -> Resource:
+    """The Communication as a new wish; one that was completed only with `resend`.
+
+    Raises:
+        Unresolved: it cannot be wished for as it stands.
+    """
+    _check(communication, marker)
+    status = communication.get("status")
+    if status == "completed" and resend:
+        again = {"coding": [{"system": INSTRUCTION_SYSTEM, "code": "resend"}]}
+        category = [*entries(communication.get("category")), again]
+        return {**communication, "status": PREPARATION, "category": category}
+    if status in _ENDED:
+        return {**communication, "status": PREPARATION}
+    if status == "completed":
+        raise _no("It was delivered. To send it once more all the same, add --resend.")
+    raise _no(
+        f"Its status is {status}: only stopped, not-done, on-hold and completed ones can be sent again."
+    )
+
+
+def cancelled(communication: Resource, marker: Marker) -> Resource:
+    """The Communication taken back. What has gone already cannot be called back; a Task says so.
+
+    Raises:
+        Unresolved: there is nothing to take back.
+    """
+    _check(communication, marker)
+    if communication.get("status") not in _OPEN:
+        raise _no(f"Its status is {communication.get('status')}: there is nothing to take back.")
+    return {**communication, "status": CANCELLED}
+
+
+def _check(communication: Mapping[str, Any], marker: Marker) -> None:
+    if is_inbound(communication):
+        raise _no("It is a received message. To answer it, write a new Communication.")
+    if not marker.on(communication):
+        raise _no("It does not carry the marker, so it is not the adapter's.")
+
+
+def _no(sentence: str) -> Unresolved:
+    return Unresolved(sentence, candidates=0)
