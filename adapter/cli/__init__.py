@@ -14,6 +14,7 @@ from adapter.cli import (
     messages,
     orders,
     preview,
+    reconcile,
     run,
     simulate,
     subscribe,
@@ -24,7 +25,19 @@ from adapter.errors import AdapterError
 
 __all__ = ["COMMANDS", "app", "main"]
 
-COMMANDS = (demo, run, simulate, doctor, subscribe, webhook, preview, messages, orders, configuration)
+COMMANDS = (
+    demo,
+    run,
+    simulate,
+    doctor,
+    subscribe,
+    webhook,
+    preview,
+    messages,
+    orders,
+    reconcile,
+    configuration,
+)
 
 
 def main() -> None:

@@ -75,8 +75,8 @@ class Clinic:
         names = ",".join(scene.id for scene in self.scenes)
         found = {one["id"]: one for one in await self._search("Communication", _id=names)}
         await self._match([one for one in found.values() if "subject" not in one])
-        to_answer = found.get(self._to_answer or "")
-        if to_answer:
+        to_answer = found.get(self._to_answer or "", {})
+        if "subject" in to_answer:  # where a demo has been before, several Patients may be meant
             await self._answer(to_answer)
         return found
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from typer.testing import CliRunner, Result
 
 from adapter.cli import app, main
 from adapter.cli.root import EXIT_CODES
+from adapter.domain.mark import Mark, Token
 from adapter.errors import AdapterError, Unresolved
 from adapter.simulators import fhir, metriport
+from adapter.simulators.metriport import SANDBOX_PATIENTS
 from adapter.simulators.shell import utc_now
-from tests.integration.people import communication, patient
+from tests.integration.people import ADDRESS, communication, patient
 from tests.neighbours.simulator import free_port, serving
 
 
@@ -180,6 +183,26 @@ def test_retry_and_cancel_do_what_an_ehr_would_do(clinic: Clinic) -> None:
 
 def test_an_order_for_what_is_not_there_is_refused(clinic: Clinic) -> None:
     assert isinstance(_run("retry", "nobody").exception, Unresolved)
+
+
+def test_reconcile_brings_in_what_no_call_told_of_and_rebuilds_what_was_claimed(clinic: Clinic) -> None:
+    clinic.metriport.add_fault("POST", "/", "webhook-lost", times=2)
+    long_ago = utc_now() - timedelta(hours=2)
+    for number in range(2):
+        clinic.metriport.receive(
+            long_ago, patientId=SANDBOX_PATIENTS[0].id, subject=f"Result {number}", body="x"
+        )
+    token = str(Token.mint(life="gone", nonce="n", resource_id="referral"))
+    mark = Mark(round=1, token=token, destination=ADDRESS, digest="0" * 64)
+    clinic.fhir.put(communication(status="in-progress", extension=[mark.extension()]), utc_now())
+
+    report = json.loads(_run("reconcile", "--json").stdout)
+    again = _run("reconcile")
+
+    assert report == {"rebuilt": 1, "listed": 2, "received": 2, "waiting": 0}
+    assert "0 sends rebuilt" in again.stdout
+    received = [one for one in clinic.fhir.resources("Communication") if one["id"] != "referral"]
+    assert {one["topic"]["text"] for one in received} == {"Result 0", "Result 1"}
 
 
 def test_preview_shows_the_exact_call(clinic: Clinic, tmp_path: Path) -> None:
