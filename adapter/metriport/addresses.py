@@ -22,8 +22,8 @@ _UNICAST: Final = IPv6Network("2000::/3")  # https://www.iana.org/assignments/ip
 _NAT64: Final = IPv6Network(
     "64:ff9b::/96"
 )  # https://www.rfc-editor.org/rfc/rfc6052, leads to the IPv4 address in it
-# For protocols (192.0.0.192 tells some clouds' machines their secrets), Teredo among them; and 6to4. Pythons differ here.
-_SPECIAL: Final = (IPv4Network("192.0.0.0/24"), IPv6Network("2001::/23"), IPv6Network("2002::/16"))
+# What Python counts as global all the same: addresses for protocols (192.0.0.192 gives away secrets in some clouds), 6to4.
+_SPECIAL: Final = (IPv4Network("192.0.0.0/24"), IPv6Network("2002::/16"))
 _PORTS: Final = {"http": 80, "https": 443}
 
 

@@ -486,6 +486,18 @@ def test_a_large_content_is_never_in_memory() -> None:
     assert peak < 10_000_000
 
 
+def test_after_the_block_nothing_more_comes() -> None:
+    async def run() -> None:
+        say = _forever(bytes(1000), head=OPEN_END)
+        async with server(say) as heard, WebContent(now=lambda: NOW, private=True) as web:
+            async with web.stream(heard.base_url, most_bytes=CAP) as fetched:
+                await anext(fetched.chunks)
+            await anext(fetched.chunks)
+
+    with pytest.raises(StopAsyncIteration):
+        asyncio.run(run())
+
+
 async def _dawdle(stream: AbstractAsyncContextManager[Fetched]) -> None:
     async with stream:
         await asyncio.Event().wait()
