@@ -11,7 +11,7 @@ import httpx
 from adapter.cli.cast import Cast, Letter, Scene
 from adapter.domain.canonical import TASK_SYSTEM
 from adapter.domain.received import communication_id
-from adapter.domain.resource import items, obj
+from adapter.domain.resource import obj
 from adapter.errors import Rejected, Temporary
 
 Json = dict[str, Any]
@@ -76,21 +76,20 @@ class Clinic:
         found = {one["id"]: one for one in await self._search("Communication", _id=names)}
         await self._match([one for one in found.values() if "subject" not in one])
         to_answer = found.get(self._to_answer or "", {})
-        if "subject" in to_answer:  # where a demo has been before, several Patients may be meant
+        if "subject" in to_answer:
             await self._answer(to_answer)
         return found
 
     async def _match(self, nobodys: list[Json]) -> None:
-        focus = {f"Communication/{one['id']}" for one in nobodys}
+        """Whose each is, the clinician knows; on a server where a demo has been before, several Patients may be meant."""
+        meant = {f"Communication/{scene.id}": scene.subject for scene in self.scenes if scene.subject}
         asked = {"code": f"{TASK_SYSTEM}|match-patient", "status": "requested"}
-        for task in await self._search("Task", **asked) if focus else []:
-            if obj(task.get("focus")).get("reference") not in focus:
-                continue
-            candidates = [obj(one.get("valueReference")) for one in items(task.get("input"))]
-            ours = [one for one in candidates if str(one.get("reference")).endswith(self.cast.suffix)]
-            kind = {"coding": [{"system": TASK_SYSTEM, "code": "choice"}]}
-            choice = [{"type": kind, "valueReference": dict(one)} for one in ours[:1]]
-            await self._save({**task, "status": "completed", "output": choice})
+        for task in await self._search("Task", **asked) if nobodys else []:
+            patient = meant.get(str(obj(task.get("focus")).get("reference")))
+            if patient:
+                kind = {"coding": [{"system": TASK_SYSTEM, "code": "choice"}]}
+                choice = {"type": kind, "valueReference": {"reference": patient}}
+                await self._save({**task, "status": "completed", "output": [choice]})
 
     async def _answer(self, received: Json) -> None:
         self._to_answer = None

@@ -15,11 +15,13 @@ import httpx
 import pytest
 
 from adapter.cli import demo as demo_command
+from adapter.domain.canonical import TASK_SYSTEM
 from adapter.errors import ConfigError
 from adapter.simulators import fhir
 from adapter.simulators.http import Request, Response
 from tests.e2e.machine import Machine, machine, wait_until
 from tests.integration import canary
+from tests.integration.people import communication, patient
 from tests.neighbours.simulator import free_port, serving
 
 LONG = 120.0
@@ -165,12 +167,21 @@ def test_a_pretend_neighbour_says_that_its_port_is_taken(here: Machine, taken: s
 # --- demo -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_demo_ends_with_every_message_at_its_end(here: Machine) -> None:
-    with here.process("demo", "--once") as process:
+def test_a_demo_ends_with_every_message_at_its_end_and_leaves_what_it_found(here: Machine) -> None:
+    task = {"coding": [{"system": TASK_SYSTEM, "code": "match-patient"}]}
+    others = {"resourceType": "Task", "id": "others", "status": "requested", "intent": "order", "code": task}
+    here.save(patient())  # linked as one of the demo is
+    here.save(communication(id="others", status="completed"))
+    here.save({**others, "focus": {"reference": "Communication/others"}})
+
+    with here.process("demo", "--once", "--fhir", here.fhir_url) as process:
         code, shown, said = _ended(process)
 
     assert (code, said) == (0, "")
-    assert shown.count("completed ✓") == 6
+    assert (shown.count("completed ✓"), shown.count("✓")) == (9, 12)
+    states = {one["id"]: one["status"] for one in here.fhir.resources("Task")}
+    assert states.pop("others") == "requested"
+    assert "completed" in states.values()
 
 
 def test_a_demo_ends_with_one_when_a_message_has_another_end(here: Machine) -> None:
@@ -183,8 +194,7 @@ def test_a_demo_ends_with_one_when_a_message_has_another_end(here: Machine) -> N
         code, shown, said = _ended(process)
 
     assert (code, said) == (1, "")
-    assert shown.count("completed ✓") == 6
-    assert shown.count("✓") == 8
+    assert (shown.count("completed ✓"), shown.count("✓")) == (9, 11)
 
 
 def test_a_demo_ends_with_one_when_a_message_takes_too_long(here: Machine) -> None:
@@ -272,7 +282,7 @@ def test_a_demo_starts_a_hapi_and_ends_it(here: Machine, hapi: Path) -> None:
     ("script", "why"),
     [
         (None, "needs a checkout"),
-        (HAPI.format(said="no Java here", then=""), "did not start on this machine"),
+        (HAPI.format(said="no Java here", then="os._exit(69)"), "did not start on this machine"),
     ],
 )
 def test_a_demo_says_when_there_is_no_hapi(here: Machine, hapi: Path, script: str | None, why: str) -> None:
