@@ -2,7 +2,8 @@
 
 One form for all types. Sent raw, HAPI 8.8 takes `application/fhir+json`, `+xml` and `+ndjson` for the resource itself,
 loses the bytes of `application/x-www-form-urlencoded` without a word, and binary storage refuses what has no type.
-The price, measured at 45 MB: a third more on the wire, 17 to 25 s in HAPI where raw takes 2 to 13 s, the same heap.
+The price, measured at 45 MB: a third more on the wire, and 13 to 28 s in HAPI where raw takes 2 to 20 s. Either way HAPI
+wants 2 GB of heap to give that much back.
 """
 
 from __future__ import annotations

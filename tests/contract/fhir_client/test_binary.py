@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import re
 import tracemalloc
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 
 from adapter.errors import Rejected, Temporary
 from adapter.fhir.client import FhirClient
+from adapter.simulators.fhir.world import World
+from adapter.simulators.shell import Shell
 from tests.contract.fhir_client.servers import NOW, Server, scripted
 from tests.contract.metriport_client.loopback import answer, saying
 from tests.contract.metriport_client.loopback import server as loopback
@@ -119,7 +122,19 @@ def test_the_same_again_is_no_new_version(server: Server, own: str) -> None:
     assert resource["meta"]["versionId"] == "1"
 
 
-def test_what_binary_storage_keeps_apart_is_read_back(server: Server, own: str) -> None:
+@pytest.fixture
+def simulator_lax() -> Server:
+    """One that keeps bytes apart."""
+    application = Shell(World(strict=False))
+    return Server(base_url="http://127.0.0.1:8081/fhir", way=lambda: httpx.ASGITransport(app=application))
+
+
+@pytest.mark.parametrize("kind", ["simulator", "simulator_lax", "hapi_defaults", "hapi_lax"])
+def test_what_binary_storage_keeps_apart_is_read_back(
+    request: pytest.FixtureRequest, own: str, kind: str
+) -> None:
+    given = request.getfixturevalue(kind)
+    server = given if isinstance(given, Server) else Server(base_url=given)
     size = 12_000_000
 
     async def work(fhir: FhirClient) -> list[bytes]:
@@ -160,13 +175,12 @@ def test_45_mb_are_stored_without_being_held(request: pytest.FixtureRequest, own
     assert read == size
 
 
-def test_the_length_is_announced_and_nothing_is_asked_back() -> None:
-    said = answer(201)
-
+@pytest.mark.parametrize("content", [b"", b"x", b"xy", b"xyz", BLOCK], ids=len)
+def test_what_is_sent_is_a_resource_of_the_announced_length(content: bytes) -> None:
     async def run() -> bytes:
-        async with loopback(saying(said)) as heard, httpx.AsyncClient(trust_env=False) as http:
+        async with loopback(saying(answer(201))) as heard, httpx.AsyncClient(trust_env=False) as http:
             fhir = FhirClient(http, heard.base_url, authorization="Bearer x", now=lambda: NOW)
-            await storing("b-1", BLOCK)(fhir)
+            await storing("b-1", content)(fhir)
             [asked] = heard.requests
             return asked
 
@@ -178,6 +192,13 @@ def test_the_length_is_announced_and_nothing_is_asked_back() -> None:
     assert b"transfer-encoding" not in head.lower()
     assert b"\r\nAuthorization: Bearer x" in head
     assert b"\r\nPrefer: return=minimal" in head
+    assert json.loads(sent) == {
+        "resourceType": "Binary",
+        "id": "b-1",
+        "contentType": "application/pdf",
+        "securityContext": {"reference": OWNER},
+        **({"data": b64encode(content).decode()} if content else {}),
+    }
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
@@ -208,6 +229,13 @@ def test_a_server_that_always_shows_the_resource_gives_its_bytes() -> None:
     script = scripted(_shows('{"resourceType": "Binary", "id": "b-1", "data": "aGVsbG8="}'))
 
     assert script.server.run(lambda fhir: fhir.read_bytes("b-1")) == b"hello"
+
+
+def test_other_json_that_looks_like_the_resource_is_the_content() -> None:
+    text = '{"resourceType": "Binary", "id": "b-1", "data": "aGVsbG8="}'
+    script = scripted(_shows(text, "application/json"))
+
+    assert script.server.run(lambda fhir: fhir.read_bytes("b-1")) == text.encode()
 
 
 @pytest.mark.parametrize(
