@@ -157,7 +157,9 @@ class Worker:
                 trouble = 0
             pause = seconds if not trouble else min(max(seconds, 1.0) * 2 ** min(trouble - 1, 5), 120.0)
             with suppress(TimeoutError):
-                await asyncio.wait_for(bell.wait(), pause * (1 + random.random() * 0.1 * bool(trouble)))  # noqa: S311
+                # Not wait_for: Python 3.11's loses a cancellation that meets the bell.
+                async with asyncio.timeout(pause * (1 + random.random() * 0.1 * bool(trouble))):  # noqa: S311
+                    await bell.wait()
 
     async def _sweep(self) -> None:
         async for sighting in sweep(self.context):
@@ -240,7 +242,8 @@ class Worker:
             if sighting is None:
                 self._work.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._work.wait(), self._until_ready())
+                    async with asyncio.timeout(self._until_ready()):
+                        await self._work.wait()
                 continue
             await self._prepare_one(sighting)
 
