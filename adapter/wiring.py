@@ -216,7 +216,7 @@ def _notice(raw: bytes) -> Notice | None:
     event = webhook.read(raw)
     if not isinstance(event, webhook.ReceivedEvent):
         return None
-    return Notice(links=event.links, patient=event.patient, external_id=event.external_id)
+    return Notice(links=event.links, patient=event.patient, external_id=event.external_id, named=event.named)
 
 
 def _received(content: Spooled) -> Received | None:

@@ -99,7 +99,7 @@ class Worker:
             self._loop("patrol", self._patrol, self.rhythm.patrol, None),
             self._loop("track", self._track, self.rhythm.track, None),
             self._loop("deliveries", self._deliveries, self.rhythm.sweep, self._mail),
-            self._loop("arrivals", self._arrivals, self.rhythm.track, self._parcels),
+            self._loop("arrivals", self._arrivals, self.rhythm.sweep, self._parcels),
             self._loop("reconcile", self._reconcile, self.rhythm.reconcile, None),
             self._loop("answers", self._answers, self.rhythm.sweep, None),
             self._loop("lease", self._lease, self.rhythm.lease / 3, None),
@@ -198,6 +198,7 @@ class Worker:
         async with self._side_by_side:
             if not await arrive(self.inbound, delivery):
                 self._dead.append(delivery)
+        self._parcels.set()
 
     async def _reconcile(self) -> None:
         await self._holds_lane.wait()

@@ -144,18 +144,18 @@ def chosen(task: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
-def lost_message_task(delivery: str, *, why: str, at: datetime) -> Resource:
+def lost_message_task(name: str, *, why: str, at: datetime) -> Resource:
     """The Task about a message that was announced and cannot be had: there is no Communication to point to."""
     return {
         "resourceType": "Task",
-        "id": task_id(delivery, round=0, code=TaskCode.FIX_DATA.value),
+        "id": task_id(name, round=0, code=TaskCode.FIX_DATA.value),
         "status": "requested",
         "intent": "order",
         "code": concept(TASK_SYSTEM, TaskCode.FIX_DATA.value),
         "businessStatus": concept(TASK_STATE_SYSTEM, "open"),
         "authoredOn": instant_text(at),
         "description": f"Metriport announced a received message that cannot be had: {why}. Look it up at Metriport, "
-        f"or ask the sender to send it again. Metriport's id of the call: {delivery}.",
+        f"or ask the sender to send it again. Metriport's id of it: {name}.",
     }
 
 

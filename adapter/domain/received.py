@@ -19,12 +19,14 @@ _MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]{1,80}/[\w!#$&^.+-]{1,120}(\s*;[\x
 class Notice:
     """What Metriport's call tells: where the message is to be had, and whose it is when it was matched.
 
-    The links are presigned and live minutes; `patient` is Metriport's id, `external_id` the account's own.
+    The links are presigned and live minutes; `patient` is Metriport's id, `external_id` the account's own. `named` is
+    likely the message's id: good for telling a person, for nothing else.
     """
 
     links: tuple[str, ...] = field(repr=False)
     patient: str | None = None
     external_id: str | None = None
+    named: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ class Inbox:
 
     @whole
     async def keep(self, delivery: Delivery) -> None:
-        """Commits the delivery. A known one is opened again with its newest body, never skipped."""
+        """Commits the delivery. A known one is opened again with its newest body, never skipped; its tries still count."""
         values = {
             "kind": delivery.kind,
             "received_at": delivery.received_at,
@@ -34,7 +34,9 @@ class Inbox:
             "tries": delivery.tries,
             "due_at": None,
         }
-        again = sa.update(deliveries).where(deliveries.c.delivery_id == delivery.delivery_id).values(values)
+        more = sa.case((deliveries.c.tries > delivery.tries, deliveries.c.tries), else_=delivery.tries)
+        same = deliveries.c.delivery_id == delivery.delivery_id
+        again = sa.update(deliveries).where(same).values({**values, "tries": more})
         new = {"delivery_id": delivery.delivery_id, "message": delivery.message, **values}
         async with self._database.writing() as connection:
             if await insert_once(connection, deliveries, new) is None:

@@ -105,12 +105,14 @@ class ReceivedEvent(Event):
     """Somebody sent a message in.
 
     `links` are presigned, so each is a credential, and live minutes. The patient is named by Metriport's id and
-    by the account's own one, when it was matched.
+    by the account's own one, when it was matched. `named` is the id in the payload: likely the message's, which is
+    not documented, so nothing rests on it.
     """
 
     links: tuple[str, ...] = field(repr=False)
     patient: str | None = field(repr=False)
     external_id: str | None = field(repr=False)
+    named: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +227,7 @@ def _received(event: Event, body: Mapping[str, Any]) -> Webhook:
         links=tuple(dict.fromkeys(link for link in links if link)),
         patient=wire.identifier(payload.get("patientId")),
         external_id=wire.sentence(payload.get("externalId")),
+        named=wire.identifier(payload.get("id")),
     )
 
 

@@ -23,8 +23,9 @@ _log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE: Final = timedelta(seconds=5)
 _LONGEST_PAUSE: Final = timedelta(minutes=10)
-_MOST_RENEWALS: Final = 8
+_MOST_TRIES: Final = 16  # eight fresh links, each after a longer pause: about an hour and a half
 _BEFORE: Final = timedelta(minutes=5)  # Metriport made a call some time before it came in here
+_LONG_BEFORE: Final = timedelta(hours=3)  # and a call made anew is listed under the time of the first
 _STATE_OF: Final = {Presence.THERE: ArrivalState.WRITTEN, Presence.DELETED: ArrivalState.DELETED}
 
 
@@ -43,12 +44,19 @@ async def arrive(context: Context, delivery: Delivery) -> bool:
                 await _write(context, delivery, received)
     except LinkDead as error:
         _log.info("delivery.links-dead", delivery=delivery.delivery_id, detail=str(error))
-        return False
+        if _is_fresh(delivery):
+            return False
+        await _pause(context, delivery, "links-dead")
     except Unusable as error:
         await give_up(context, delivery, str(error))
     except (Temporary, Conflict, Rejected, MappingError) as error:
         await _later(context, delivery, error)
     return True
+
+
+def _is_fresh(delivery: Delivery) -> bool:
+    """Whether fresh links are asked for at once: after those died that were asked for, there is a pause each time."""
+    return delivery.tries % 2 == 0
 
 
 async def _is_there(context: Context, delivery: Delivery, message: str) -> bool:
@@ -93,7 +101,7 @@ async def renew(context: Context, dead: Sequence[Delivery]) -> None:
     Raises:
         Temporary: the ledger does not answer.
     """
-    lasting = [delivery for delivery in dead if delivery.tries < _MOST_RENEWALS]
+    lasting = [delivery for delivery in dead if delivery.tries < _MOST_TRIES]
     for delivery in dead:
         if delivery not in lasting:
             await give_up(context, delivery, "its links are dead, and so were those that Metriport made anew")
@@ -107,9 +115,10 @@ async def renew(context: Context, dead: Sequence[Delivery]) -> None:
 
 async def _made_anew(context: Context, dead: Sequence[Delivery]) -> int:
     tries = max(delivery.tries for delivery in dead) + 1
+    since = min(one.received_at - (_LONG_BEFORE if one.tries else _BEFORE) for one in dead)
     made = 0
     try:
-        async for raw in context.mail.redelivered(since=min(one.received_at for one in dead) - _BEFORE):
+        async for raw in context.mail.redelivered(since=since):
             await context.ledger.keep(replace(context.read.delivery(raw, context.clock.now()), tries=tries))
             made += 1
     except (Temporary, Rejected) as error:
@@ -122,7 +131,9 @@ async def _made_anew(context: Context, dead: Sequence[Delivery]) -> int:
 async def give_up(context: Context, delivery: Delivery, why: str) -> None:
     """Asks a person about a message that cannot be had; the call is kept as it came."""
     _log.error("delivery.given-up", delivery=delivery.delivery_id, detail=why)
-    question = lost_message_task(delivery.delivery_id, why=why, at=delivery.received_at)
+    notice = context.read.notice(delivery.body)
+    name = delivery.message or (notice.named if notice else None) or delivery.delivery_id
+    question = lost_message_task(name, why=why, at=delivery.received_at)
     try:
         if await context.fhir.presence("Task", question["id"]) is Presence.NEVER:
             await context.fhir.put(question)

@@ -30,7 +30,7 @@ class Inbound:
 
     marker: Marker = field(default_factory=Marker)
     external_id_system: str | None = None
-    most_bytes: int = 100_000_000
+    most_bytes: int = 50_000_000
     most_content_bytes: int = 400_000_000
 
 
