@@ -28,18 +28,20 @@ def retry(
     config: ConfigOption = None,
 ) -> None:
     """Send a Communication that was refused, held or failed once more: sets `preparation` on it."""
-    written = asyncio.run(_order(load(config), name, lambda one, marker: retried(one, marker, resend=resend)))
-    typer.echo(f"{written} is in preparation; the adapter takes it up as a new round.")
+    said = "is in preparation; the adapter takes it up as a new round."
+    asyncio.run(_order(load(config), name, lambda one, marker: retried(one, marker, resend=resend), said))
 
 
 @app.command()
 def cancel(name: Name, config: ConfigOption = None) -> None:
     """Take a Communication back: sets `not-done` on it. What was sent already cannot be called back."""
-    written = asyncio.run(_order(load(config), name, cancelled))
-    typer.echo(f"{written} is not-done. If it was sent already, a Task says so.")
+    said = "is not-done. If it was sent already, a Task says so."
+    asyncio.run(_order(load(config), name, cancelled, said))
 
 
-async def _order(settings: Settings, name: str, order: Callable[[Resource, Marker], Resource]) -> str:
+async def _order(
+    settings: Settings, name: str, order: Callable[[Resource, Marker], Resource], said: str
+) -> None:
     id = name.removeprefix("Communication/")
     async with neighbours(settings, SystemClock(), Transports()) as (fhir, *_):
         communication = await fhir.read("Communication", id)
@@ -47,4 +49,4 @@ async def _order(settings: Settings, name: str, order: Callable[[Resource, Marke
             raise Unresolved(f"There is no Communication/{id} on {settings.fhir.base_url}.", candidates=0)
         wanted = order(communication, policy_of(settings).marker)
         await fhir.replace(wanted, version=version_of(communication) or "")
-    return f"Communication/{id}"
+    typer.echo(f"Communication/{id} {said}")

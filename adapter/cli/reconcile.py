@@ -42,7 +42,10 @@ def reconcile(
 ) -> None:
     """Rebuild work from the marks on the FHIR server, and take in what Metriport lists. While `run` is stopped."""
     configure(level="error", style="console")
-    report = asyncio.run(_reconcile(load(config), since=timedelta(days=days), quiet=json))
+    _show(asyncio.run(_reconcile(load(config), since=timedelta(days=days), quiet=json)), json=json)
+
+
+def _show(report: Report, *, json: bool) -> None:
     if json:
         print_json(asdict(report))
         return

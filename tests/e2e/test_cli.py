@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from adapter.cli import app, main
 from adapter.cli.root import EXIT_CODES
 from adapter.domain.mark import Mark, Token
-from adapter.errors import AdapterError, Unresolved
+from adapter.errors import AdapterError, ConfigError, Unresolved
 from adapter.simulators import fhir, metriport
 from adapter.simulators.metriport import SANDBOX_PATIENTS
 from adapter.simulators.shell import utc_now
@@ -175,9 +175,9 @@ def test_retry_and_cancel_do_what_an_ehr_would_do(clinic: Clinic) -> None:
     def status() -> str:
         return str(clinic.fhir.resources("Communication")[0]["status"])
 
-    assert _run("retry", "Communication/referral").exit_code == 0
+    assert _run("retry", "Communication/referral").stdout.startswith("Communication/referral is in prep")
     assert status() == "preparation"
-    assert _run("cancel", "referral").exit_code == 0
+    assert _run("cancel", "referral").stdout.startswith("Communication/referral is not-done")
     assert status() == "not-done"
 
 
@@ -203,6 +203,41 @@ def test_reconcile_brings_in_what_no_call_told_of_and_rebuilds_what_was_claimed(
     assert "0 sends rebuilt" in again.stdout
     received = [one for one in clinic.fhir.resources("Communication") if one["id"] != "referral"]
     assert {one["topic"]["text"] for one in received} == {"Result 0", "Result 1"}
+    listed = json.loads(_run("list", "--received", "--json").stdout)
+    assert {one["communication"] for one in listed} == {one["id"] for one in received}
+    assert {(one["state"], one["patient"]) for one in listed} == {("written", "maple")}
+    assert _run("list", "--received").stdout.count("Patient/maple") == 2
+    shown = _run("show", listed[0]["message"]).stdout
+    assert f"Communication/{listed[0]['communication']} received: written" in shown
+
+
+def test_reconcile_says_how_much_could_not_be_had(clinic: Clinic) -> None:
+    clinic.metriport.add_fault("POST", "/", "webhook-lost")
+    clinic.metriport.receive(
+        utc_now() - timedelta(hours=2), patientId=SANDBOX_PATIENTS[0].id, subject="Result"
+    )
+    for method in ("GET", "POST"):
+        clinic.fhir.add_fault(method, "/Patient", "503", times=9)
+
+    assert "1 could not be had now" in _run("reconcile").stdout
+    assert clinic.fhir.resources("Communication") == []
+
+
+def test_reconcile_leaves_the_work_to_a_replica_that_does_it(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgresql_database: str
+) -> None:
+    monkeypatch.setenv("ADAPTER_LEDGER__URL", postgresql_database)
+    process = _adapter(tmp_path)
+    try:
+        clinic.fhir.put(communication(), utc_now())
+        _until(lambda: clinic.metriport.messages, process)
+        refused = _run("reconcile")
+    finally:
+        process.kill()
+        process.wait(30)
+
+    assert isinstance(refused.exception, ConfigError)
+    assert "Another adapter is at work" in str(refused.exception)
 
 
 def test_preview_shows_the_exact_call(clinic: Clinic, tmp_path: Path) -> None:
