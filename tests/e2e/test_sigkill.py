@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,78 +19,26 @@ import pytest
 
 from adapter.domain.canonical import PATIENT_ID
 from adapter.simulators import fhir, metriport
-from adapter.simulators.http import Neighbour, Request, Response
 from adapter.simulators.shell import utc_now
 from tests.e2e.ehr import Ehr, End, message_of
 from tests.e2e.process import Process
+from tests.e2e.traps import Moment, Trapped
 from tests.neighbours.simulator import free_port, serving
 
 Json = dict[str, Any]
 
 _SEEDS: Final = {"simulator": 20, "hapi_defaults": 21}
-_LIFE_SECONDS: Final = 25.0  # the longest that a life waits for its moment
 _COMPLETED: Final = End(status="completed")
 _UNKNOWN: Final = End(status="in-progress", code="outcome-unknown")
 _BUGS: Final = frozenset({"communication.failed", "loop.failed", "send.failed"})
 _IDENTICAL: Final = "Please call us back"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Moment:
-    """When the process dies: so many seconds after it is up, or in the middle of its n-th call of a kind."""
-
-    seconds: float = _LIFE_SECONDS
-    method: str = ""
-    path: str = ""
-    count: int = 0
-    arrives: bool = True
-
-    def __str__(self) -> str:
-        if not self.method:
-            return f"{self.seconds:.1f} s after it is up"
-        fate = "applied, its answer lost" if self.arrives else "lost on its way"
-        return f"in its {self.count}. {self.method} …{self.path}, which is {fate}"
-
-
-@dataclass(kw_only=True)
-class _Trapped:
-    """A neighbour that kills the adapter in the middle of a call."""
-
-    world: Neighbour
-    process: Process | None = None
-    moment: _Moment | None = None
-    seen: int = 0
-
-    def arm(self, process: Process, moment: _Moment) -> None:
-        self.process, self.moment, self.seen = process, moment, 0
-
-    def handle(self, request: Request, now: datetime) -> Response:
-        moment, process = self.moment, self.process
-        if not (moment and process and request.method == moment.method and moment.path in request.path):
-            return self.world.handle(request, now)
-        self.seen += 1
-        if self.seen != moment.count:
-            return self.world.handle(request, now)
-        if moment.arrives:
-            self.world.handle(request, now)
-        process.kill()
-        return Response(status=503)  # nobody is left to read it
-
-    def calls_due(self, now: datetime) -> Any:
-        return self.world.calls_due(now)
-
-    def call_ended(self, call: Any, status: int | None, now: datetime) -> None:
-        self.world.call_ended(call, status, now)
-
-    def next_at(self) -> datetime | None:
-        return self.world.next_at()
-
-
 @dataclass(kw_only=True)
 class _Clinic:
     ehr: Ehr
     metriport: metriport.World
-    traps: list[_Trapped]
+    traps: list[Trapped]
     process: Process
     ledger: Path
     wishes: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -120,7 +67,7 @@ class _Clinic:
                 }
             )
 
-    def live_until(self, moment: _Moment) -> None:
+    def live_until(self, moment: Moment) -> None:
         """One life of the adapter, until it is killed at that moment."""
         with self.process.living():
             for trap in self.traps:
@@ -151,13 +98,13 @@ def _clinic(folder: Path, hapi: str | None = None) -> Iterator[_Clinic]:
         world = metriport.World(
             public_url=f"http://127.0.0.1:{port}", limits=False, auto_complete_seconds=0.5
         )
-        traps = [_Trapped(world=world)]
+        traps = [Trapped(world=world)]
         stack.enter_context(serving(traps[0], port))
         base_url = hapi
         if base_url is None:
             fhir_port = free_port()
             base_url = f"http://127.0.0.1:{fhir_port}/fhir"
-            traps.append(_Trapped(world=fhir.World(base_url=base_url)))
+            traps.append(Trapped(world=fhir.World(base_url=base_url)))
             stack.enter_context(serving(traps[1], fhir_port))
         ehr = stack.enter_context(Ehr(base_url, channel=f"kill-{secrets.token_hex(2)}"))
         key = world.set_webhook(f"http://127.0.0.1:{own}/webhooks/metriport", utc_now())
@@ -179,7 +126,7 @@ def _clinic(folder: Path, hapi: str | None = None) -> Iterator[_Clinic]:
         yield _Clinic(ehr=ehr, metriport=world, traps=traps, process=process, ledger=ledger)
 
 
-def _moments(count: int, *, seed: int, claims: bool) -> list[_Moment]:
+def _moments(count: int, *, seed: int, claims: bool) -> list[Moment]:
     """Random moments of all kinds: any time, in the middle of a send, and, on the pretend server, of a write."""
     numbers = random.Random(seed)
     kinds = ["time", "send"] + ["write"] * claims
@@ -188,10 +135,10 @@ def _moments(count: int, *, seed: int, claims: bool) -> list[_Moment]:
         arrives = numbers.random() < 0.7
         match numbers.choice(kinds):
             case "time":
-                moments.append(_Moment(seconds=numbers.uniform(0.0, 6.0)))
+                moments.append(Moment(seconds=numbers.uniform(0.0, 6.0)))
             case "send":
                 moments.append(
-                    _Moment(
+                    Moment(
                         method="POST",
                         path="/medical/v1/message",
                         count=numbers.randint(1, 2),
@@ -200,9 +147,7 @@ def _moments(count: int, *, seed: int, claims: bool) -> list[_Moment]:
                 )
             case _:
                 moments.append(
-                    _Moment(
-                        method="PUT", path="/Communication/", count=numbers.randint(1, 6), arrives=arrives
-                    )
+                    Moment(method="PUT", path="/Communication/", count=numbers.randint(1, 6), arrives=arrives)
                 )
     return moments
 
@@ -235,7 +180,7 @@ def test_a_killed_adapter_sends_nothing_twice_and_forgets_nothing(
 def test_an_adapter_whose_ledger_was_deleted_sends_nothing_twice(tmp_path: Path) -> None:
     with _clinic(tmp_path) as clinic:
         clinic.write(6)
-        clinic.live_until(_Moment(method="POST", path="/medical/v1/message", count=3))
+        clinic.live_until(Moment(method="POST", path="/medical/v1/message", count=3))
         clinic.lose_ledger()
 
         ends = clinic.live_to_the_end(seconds=90)
