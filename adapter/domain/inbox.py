@@ -18,6 +18,7 @@ from adapter.domain.canonical import (
     TASK_SYSTEM,
     URI_SYSTEM,
 )
+from adapter.domain.destination import parse
 from adapter.domain.marker import Marker, MarkerElement
 from adapter.domain.reasons import TaskCode
 from adapter.domain.received import Enclosure, Received
@@ -65,8 +66,10 @@ def organization(address: str | None, *, display: str | None = None) -> Referenc
     """An organisation by its address: as recipient of a Communication it states a destination."""
     if not (address or display):
         return None
-    value = f"mailto:{address}" if address and "@" in address else f"urn:oid:{address}"
-    identifier = {"identifier": {"system": URI_SYSTEM, "value": value}} if address else {}
+    # What is no address is shown, and states no destination.
+    stated = parse(address or "")
+    value = f"mailto:{stated}" if stated and "@" in stated else f"urn:oid:{stated}"
+    identifier = {"identifier": {"system": URI_SYSTEM, "value": value}} if stated else {}
     return {"type": "Organization", "display": display or address, **identifier}
 
 

@@ -14,10 +14,13 @@ from typing import Any, Final
 from adapter.domain.destination import parse
 from adapter.domain.received import Enclosure, Inside, Linked, Named, Received, Source, media_type
 from adapter.domain.resource import Resource, contained, items, obj, text
+from adapter.domain.writeback import instant_text
 from adapter.metriport import wire
 from adapter.metriport.lifted import base64_of
 
 _URI: Final = re.compile(r"[a-z][a-z0-9+.-]*:[!-~]{1,200}")
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_DATE: Final = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?", re.ASCII)
 _CODE: Final = re.compile(r"[!-~]{1,64}")
 _WRAPPERS: Final = ("bundle", "communication", "message")
 
@@ -39,7 +42,7 @@ def read(value: object) -> Received | None:
         body=found.body,
         sender=_sender(told),
         sender_address=_sender_address(told),
-        destination=found.destination,
+        destination=wire.sentence(found.destination),
         npis=tuple(_npis(told)),
         sent_at=found.sent_at,
         received_at=wire.moment(told.get("received") or told.get("updatedAt")) or found.sent_at,
@@ -111,7 +114,7 @@ def _of_message(message: Mapping[str, Any]) -> Iterator[Enclosure]:
         document = wire.identifier(one) or wire.identifier(obj(one).get("id"))
         source = _source(_attachment_of(obj(one)), [], document)
         if source is not None:
-            yield _enclosure(source, _attachment_of(obj(one)), document=document)
+            yield _enclosure(source, _attachment_of(obj(one)), document=_of_metriport(document))
 
 
 def _attachment_of(shown: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -151,7 +154,7 @@ def _of_target(target: Resource | None, reference: str, resources: list[Resource
     if target is None:
         document = wire.identifier(reference.rpartition("/")[2])
         if document:
-            yield Enclosure(source=Named(document=document), document=document)
+            yield Enclosure(source=Named(document=document), document=_of_metriport(document))
     elif _is(target, "Binary"):
         yield _enclosure(_inside(target), target)
     else:
@@ -162,10 +165,16 @@ def _of_document(document: Resource, resources: list[Resource]) -> Iterator[Encl
     name = wire.identifier(document.get("id"))
     attachments = [obj(content.get("attachment")) for content in items(document.get("content"))]
     for index, attachment in enumerate(attachments):
-        known = f"{name}/{index + 1}" if name and index else name
+        known = _of_metriport(name)
+        known = f"{known}/{index + 1}" if known and index else known
         source = _source(attachment, resources, name if index == 0 else None)
         if source is not None:
             yield _enclosure(source, attachment, document=known, about=document)
+
+
+def _of_metriport(name: str | None) -> str | None:
+    """The id, when it is one of Metriport's documents; `1` or `#letter` are others in every message."""
+    return name if name and _UUID.fullmatch(name) else None
 
 
 def _source(attachment: Mapping[str, Any], resources: list[Resource], document: str | None) -> Source | None:
@@ -200,9 +209,15 @@ def _enclosure(
         content_type=media_type(attachment.get("contentType")),
         title=wire.sentence(attachment.get("title")),
         description=wire.sentence(told.get("description")),
-        created=created if wire.moment(created) else None,
+        created=_created(created),
         type=_type(told.get("type")),
     )
+
+
+def _created(stated: str | None) -> str | None:
+    """A date as it stands, any other time as R4 takes it."""
+    moment = wire.moment(stated)
+    return stated if moment and _DATE.fullmatch(stated or "") else instant_text(moment) if moment else None
 
 
 def _type(concept: object) -> Mapping[str, Any] | None:

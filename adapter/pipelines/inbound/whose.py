@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from adapter.domain.candidates import Candidate, birth_date, families, ranked
 from adapter.domain.canonical import NPI_SYSTEM, PATIENT_ID
 from adapter.domain.received import Received
-from adapter.domain.resource import LocalReference, Resource, text
+from adapter.domain.resource import LocalReference, Resource, identifiers
 from adapter.errors import Rejected
 from adapter.pipelines.inbound.context import Context
 
-_MOST = 50  # Patients that one search for candidates may bring
+_MOST: Final = 50  # resources that one search may bring
+# https://hl7.org/fhir/R4/search.html#escaping
+_ESCAPED: Final = re.compile(r"[\\$,|]")
+_ESCAPE: Final = r"\\\g<0>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +44,24 @@ async def _known(context: Context, received: Received) -> set[str]:
     found: set[str] = set()
     if received.patient:
         found |= await _with_identifier(context, "Patient", PATIENT_ID, received.patient)
-    if received.external_id and not found:
+    if received.external_id:
         system = context.policy.external_id_system
         if system:
             found |= await _with_identifier(context, "Patient", system, received.external_id)
-        elif await context.fhir.read("Patient", received.external_id) is not None:
-            found.add(received.external_id)
+        else:
+            patient = await context.fhir.read("Patient", received.external_id)
+            found |= _in_use([patient] if patient else [])
     return found
 
 
 async def _with_identifier(context: Context, type: str, system: str, value: str) -> set[str]:
-    found = await context.fhir.find(type, [("identifier", f"{system}|{value}")], limit=2)
+    asked = f"{system}|{_ESCAPED.sub(_ESCAPE, value)}"
+    found = await context.fhir.find(type, [("identifier", asked)], limit=_MOST)
+    # Whose it is must not rest on how a server reads a comma: the identifier is looked for once more.
+    return _in_use(one for one in found if value in identifiers(one, system))
+
+
+def _in_use(found: Iterable[Resource]) -> set[str]:
     return {str(one["id"]) for one in found if one.get("active") is not False}
 
 
@@ -66,11 +79,16 @@ async def _alike(context: Context, person: Resource) -> list[Resource]:
     searches = [[("family", family)] for family in families(person)[:2]]
     if born:
         searches.append([("birthdate", born)])
-    return [one for search in searches for one in await context.fhir.find("Patient", search, limit=_MOST)]
+    try:
+        return [one for search in searches for one in await context.fhir.find("Patient", search, limit=_MOST)]
+    except Rejected:
+        return []  # the same
 
 
 async def practitioner(context: Context, npi: str) -> LocalReference | None:
-    """The one local Practitioner with the NPI."""
-    found = await _with_identifier(context, "Practitioner", NPI_SYSTEM, npi)
-    id = text(found.pop()) if len(found) == 1 else None
-    return LocalReference(type="Practitioner", id=id) if id else None
+    """The one local Practitioner with the NPI; nobody where the server does not let itself be asked."""
+    try:
+        found = await _with_identifier(context, "Practitioner", NPI_SYSTEM, npi)
+    except Rejected:
+        return None
+    return LocalReference(type="Practitioner", id=found.pop()) if len(found) == 1 else None

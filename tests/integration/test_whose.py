@@ -1,0 +1,138 @@
+"""Whose a received message is: certain or asked, whatever ids it tells and whatever the server refuses."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any, Final
+
+import pytest
+
+from adapter.domain.canonical import PATIENT_ID
+from adapter.simulators.metriport import SANDBOX_PATIENTS
+from adapter.simulators.metriport.records import File
+from tests.integration.people import patient
+from tests.integration.test_received import KNOWN, at, contents, inbound, message
+from tests.virtual.site import Site
+
+Json = dict[str, Any]
+
+OWN: Final = "urn:own"
+OTHER: Final = SANDBOX_PATIENTS[1].id
+
+
+async def _tell(clinic: Site, **ids: Any) -> None:
+    """A message for nobody, told of again with these ids in the call."""
+    now = clinic.clock.now()
+    clinic.metriport.receive(now, **message(patientId=None, attachments=[]))
+    call = json.loads(clinic.metriport.calls_due(now)[-1].body)
+    body = {**call, "payload": {**call["payload"], **ids}}
+    clinic.metriport.announce("message.received", now, body=body)
+    await clinic.passes(20)
+
+
+def _told(*people: Json, system: str | None = None, **ids: Any) -> str | None:
+    """The subject of a message that was told of so, where these Patients are known."""
+
+    async def visit(clinic: Site) -> None:
+        if system:
+            await clinic.stop()
+            own = clinic.settings.patients.model_copy(update={"external_id_system": system})
+            clinic.settings = clinic.settings.model_copy(update={"patients": own})
+            await clinic.start()
+        for one in people:
+            clinic.write(one)
+        await _tell(clinic, **ids)
+
+    clinic = at(visit)
+
+    [found] = inbound(clinic)
+    assert ("subject" in found) == (clinic.fhir.resources("Task") == [])
+    subject: str | None = found.get("subject", {}).get("reference")
+    return subject
+
+
+def someone(id: str, value: str, **elements: Any) -> Json:
+    """A Patient with an id of the account's own."""
+    return {"resourceType": "Patient", "id": id, "identifier": [{"system": OWN, "value": value}], **elements}
+
+
+def test_ids_that_lead_to_different_patients_are_nobodys_for_certain() -> None:
+    assert _told(someone("birch", "1"), patientId=KNOWN, externalId="birch") is None
+    assert _told(someone("birch", "1"), patientId=KNOWN, externalId="maple") == "Patient/maple"
+    assert _told(someone("birch", "1"), patientId=KNOWN, externalId="nobody") == "Patient/maple"
+
+
+def test_a_patient_who_is_not_in_use_any_more_gets_no_message() -> None:
+    assert _told(someone("birch", "1", active=False), externalId="birch") is None
+    assert _told(patient(active=False), patientId=KNOWN) is None
+    assert _told(patient(active=True), patientId=KNOWN) == "Patient/maple"
+
+
+@pytest.mark.parametrize("value", ["7,8", "urn:x|8", "7$8", "8\\"])
+def test_an_own_id_is_taken_literally(value: str) -> None:
+    assert _told(someone("eight", "8"), system=OWN, externalId=value) is None
+
+
+@pytest.mark.parametrize("value", ["7", "7,8", "7|8", "7$8", "7\\8"])
+def test_an_own_id_finds_its_patient(value: str) -> None:
+    assert _told(someone("its", value), someone("eight", "8"), system=OWN, externalId=value) == "Patient/its"
+
+
+async def _content(clinic: Site, content: Json, **ids: Any) -> None:
+    """A call whose link leads to this content."""
+    now = clinic.clock.now()
+    link = clinic.metriport._server.share(File(data=json.dumps(content).encode()), now)
+    clinic.metriport.announce("message.received", now, body={"payload": {"url": link, **ids}})
+    await clinic.passes(20)
+
+
+def _communication(number: int, **elements: Any) -> Json:
+    id = f"0191d0a4-0000-7000-8000-00000000000{number}"
+    return {"resourceType": "Communication", "id": id, "topic": {"text": "Result"}, **elements}
+
+
+def _bundle(*resources: Json) -> Json:
+    return {"resourceType": "Bundle", "entry": [{"resource": one} for one in resources]}
+
+
+@pytest.mark.parametrize("refused", ["/Practitioner/_search", "/Patient/_search"])
+def test_searches_that_are_only_a_help_may_be_refused(refused: str) -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.fhir.add_fault("POST", refused, "400", times=100)
+        meant = [{"type": "Practitioner", "display": "1234567893"}]
+        person = {"resourceType": "Patient", "name": [{"family": "Maple"}]}
+        await _content(clinic, _bundle(_communication(1, recipient=meant), person))
+
+    clinic = at(visit)
+
+    [found] = inbound(clinic)
+    [task] = clinic.fhir.resources("Task")
+    assert [one["identifier"]["value"] for one in found["recipient"]] == ["1234567893"]
+    assert ("input" in task) == (refused != "/Patient/_search")
+
+
+def test_a_document_that_has_a_number_in_its_message_is_not_the_one_of_another_message() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.write(someone("birch", "1", identifier=[{"system": PATIENT_ID, "value": OTHER}]))
+        for number, person in enumerate((KNOWN, OTHER)):
+            told = {"attachment": {"data": base64.b64encode(bytes([number])).decode()}}
+            document = {"resourceType": "DocumentReference", "id": "1", "content": [told]}
+            await _content(clinic, _bundle(_communication(number), document), patientId=person)
+
+    clinic = at(visit)
+
+    brought = {one["subject"]["reference"]: contents(clinic, one)[0][1] for one in inbound(clinic)}
+    owners = {one["subject"]["reference"] for one in clinic.fhir.resources("DocumentReference")}
+    assert brought == {"Patient/maple": b"\x00", "Patient/birch": b"\x01"}
+    assert owners == {*brought}
+
+
+def test_a_recipient_that_is_no_address_is_shown_as_it_is() -> None:
+    async def visit(clinic: Site) -> None:
+        named = [{"type": "Organization", "display": "Harbor Family Practice"}]
+        await _content(clinic, _communication(1, recipient=named), patientId=KNOWN)
+
+    [found] = inbound(at(visit))
+
+    assert found["recipient"] == [{"type": "Organization", "display": "Harbor Family Practice"}]
