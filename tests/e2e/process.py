@@ -38,6 +38,12 @@ class Process:
         finally:
             self.kill()
 
+    @property
+    def pid(self) -> int:
+        """The process of this life."""
+        assert self._running is not None
+        return self._running.pid
+
     def kill(self) -> None:
         """SIGKILL; it is dead when this returns. Twice does no harm."""
         if self._running is not None:
