@@ -108,7 +108,7 @@ class _CursorOnDemand(_Cursor):
         self._cursor.close()
 
 
-def _driver(image: bytes | None) -> Any:
+def _driver(image: Callable[[], bytes] | None) -> Any:
     module: Any = types.ModuleType("aiosqlite_in_thread")
     for name in (
         "Error", "DatabaseError", "IntegrityError", "NotSupportedError", "OperationalError",
@@ -121,26 +121,34 @@ def _driver(image: bytes | None) -> Any:
         options.pop("loop", None)
         connection = sqlite3.connect(database, **options)
         if image is not None:
-            connection.deserialize(image)
+            connection.deserialize(image())
         return _Connection(connection)
 
     module.connect = connect
     return AsyncAdapt_aiosqlite_dbapi(module, sqlite3)
 
 
-def in_thread_engine(url: str = "sqlite+aiosqlite://", *, image: bytes | None = None) -> AsyncEngine:
-    """The store's own engine, over a driver that never leaves the thread; an `image` is what it starts from."""
+def in_thread_engine(
+    url: str = "sqlite+aiosqlite://", *, image: Callable[[], bytes] | None = None
+) -> AsyncEngine:
+    """The store's own engine, over a driver that never leaves the thread; `image` gives what it starts from."""
     return create_engine(parse_url(url), module=_driver(image))
 
 
 async def migrated_engine() -> AsyncEngine:
-    """An engine over an empty ledger. Migrating takes longer than most tests, so it is done once."""
+    """An engine over an empty ledger."""
+    empty = await empty_image()
+    return in_thread_engine(image=lambda: empty)
+
+
+async def empty_image() -> bytes:
+    """A ledger as it begins. Migrating takes longer than most tests, so it is done once."""
     if not _MIGRATED:
         engine = in_thread_engine()
         await Store(engine).migrate()
         _MIGRATED.append(await image_of(engine))
         await engine.dispose()
-    return in_thread_engine(image=_MIGRATED[0])
+    return _MIGRATED[0]
 
 
 async def image_of(engine: AsyncEngine) -> bytes:
