@@ -30,7 +30,9 @@ Json = dict[str, Any]
 _WRITES: Final = frozenset({"PUT", "POST", "PATCH", "DELETE"})
 # Upkeep that no message causes: the doorbell, and what is asked of the server once at the start.
 _UPKEEP: Final = ("/Subscription", "/metadata", "/Basic")
-_SWEEP: Final = frozenset({"", "/Communication", "/Task"})  # searches and their next pages; a read names an id
+_SWEEP: Final = frozenset(
+    {"", "/Communication", "/Task"}
+)  # searches and their next pages; a read names an id
 _TEXT: Final = base64.b64encode(b"Holter requested, see the enclosed tracing.\n").decode()
 
 
