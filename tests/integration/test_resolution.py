@@ -170,8 +170,12 @@ def test_after_a_second_unknown_it_is_found_or_held_and_never_sent_a_third_time(
 @pytest.mark.parametrize("dialect", ["sdk", "docs"])
 def test_a_list_that_is_not_right_is_read_again(fault: str, trouble: str, times: int, dialect: str) -> None:
     clinic = _sent(
-        fault, before=lambda clinic: clinic.metriport.add_fault(*LIST, trouble, times=times), dialect=dialect, seconds=1500
-    )  # fmt: skip
+        fault,
+        during=lambda clinic: clinic.metriport.add_fault(*LIST, trouble, times=times),
+        at=175.0,
+        seconds=1500,
+        dialect=dialect,
+    )
 
     assert _end(clinic) == COMPLETED
     assert len(clinic.metriport.messages) == 1
@@ -368,23 +372,20 @@ def test_the_same_text_to_two_people_reaches_each_of_them_once(faults: tuple[str
     assert Counter(message.npis[0] for message in clinic.metriport.messages) == dict.fromkeys(people, 1)
 
 
-def _write_second(clinic: Site) -> None:
-    clinic.write(communication(id="second"))
-
-
 def test_nothing_is_decided_while_another_one_to_the_same_place_is_on_its_way() -> None:
-    """The second one is taken by Metriport and not yet answered when the first one's time has come."""
-    clinic = _sent(
-        "drop",
-        "slow:19",
-        during=_write_second,
-        at=170.0,
-        seconds=900,
-    )
+    """The second one is on the list and not yet answered when the first one's time has come."""
 
+    def write_second(clinic: Site) -> None:
+        clinic.write(communication(id="second"))
+        assert clinic.adapter is not None
+        clinic.adapter.worker.ring(None)
+
+    clinic = _sent("drop", "slow:19", during=write_second, at=175.0)
+
+    attempts = [marks_on(clinic.communication(id))[0].attempt for id in ("referral", "second")]
     assert (_end(clinic), _end(clinic, "second")) == (COMPLETED, COMPLETED)
     assert len(clinic.metriport.messages) == 2
-    assert len(clinic.sends()) == 3
+    assert attempts == [2, 1]
 
 
 @pytest.mark.parametrize("status", ["entered-in-error", "stopped"])

@@ -115,7 +115,8 @@ class Resolver:
         account = _account(rows, row.destination)
         ready_at = max(_ready_at(context, one) for one in account) if account else began
         if ready_at > began:
-            await self._later(account, ready_at - began, event="another-in-doubt")
+            doubtful = [one for one in account if one.state is State.UNKNOWN]
+            await self._later(doubtful, ready_at - began, event="another-in-doubt")
             return []
         cases = [found for one in account if (found := await _look(context, one))]
         if len(cases) < len(account):

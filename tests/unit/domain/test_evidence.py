@@ -21,6 +21,7 @@ def send(**body: Any) -> Send:
             "subject": "Follow-up",
             "body": "Within two weeks.",
             "attachments": [DOCUMENT],
+            "intendedRecipientNpi": ["1234567893", "1245319599"],
             **body,
         },
     )
@@ -55,6 +56,7 @@ def listed(**overrides: Any) -> Message:
         {"sent_at": NOW + timedelta(days=1)},
         {"sent_at": NOW - SKEW},
         {"state": MessageState.FAILED},
+        {"npis": ("1245319599", "1234567893")},
     ],
 )
 def test_the_message_that_this_send_would_have_become_fits(overrides: dict[str, Any]) -> None:
@@ -74,6 +76,7 @@ def test_the_message_that_this_send_would_have_become_fits(overrides: dict[str, 
         {"attachments": frozenset({"0195f2a0-7c1e-7a52-9d3b-5f60c2b1d002"})},
         {"attachments": frozenset({DOCUMENT, "0195f2a0-7c1e-7a52-9d3b-5f60c2b1d002"})},
         {"sent_at": NOW - SKEW - timedelta(seconds=1)},
+        {"npis": ("1245319599",)},
     ],
 )
 def test_a_message_that_differs_in_one_thing_does_not_fit(overrides: dict[str, Any]) -> None:
