@@ -5,8 +5,10 @@ BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 ONCE   ?=
 FHIR   ?= simulator
+OF     ?= random
+UNTIL  ?= 100000
 
-.PHONY: demo test lint bench lock
+.PHONY: demo test lint bench simulate lock
 
 $(VENV)/.run: requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -36,6 +38,10 @@ test: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' -s
+
+# Goes on where it stopped; UNTIL is the number of the last history, OF is random, singles or pairs.
+simulate: $(VENV)/.dev
+	$(BIN)/python -m tests.simulation --of $(OF) --until $(UNTIL)
 
 lock: $(VENV)/.run
 	$(UV) pip compile --quiet --universal --no-emit-index-url --no-header --output-file requirements.lock pyproject.toml

@@ -1,0 +1,53 @@
+"""`python -m tests.simulation` goes on with the campaign; with `--seed` or `--story` it plays and prints one history."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import structlog
+
+from tests.simulation.campaign import Figures, go_on
+from tests.simulation.exhaustive import named
+from tests.simulation.history import play
+from tests.simulation.story import drawn
+
+_STATE = Path(".simulation/reached.json")
+_SILENT = 50
+
+
+def main() -> int:
+    """Exit code 1 when something was wrong."""
+    options = _options()
+    if options.seed is not None or options.story:
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_SILENT))
+        outcome = play(named(options.story) if options.story else drawn(options.seed))
+        _say(*outcome.transcript, *(outcome.judgement.wrong or ["all is well"]))
+        return bool(outcome.judgement.wrong)
+    figures = Figures()
+    for reached, part in go_on(_STATE, of=options.of, until=options.until, processes=options.processes):
+        figures.join(part)
+        _say(f"{options.of} {reached}/{options.until}: {figures.lines()[0]}", *part.failing)
+    return bool(figures.failing)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--of", choices=["random", "singles", "pairs"], default="random")
+    parser.add_argument("--until", type=int, default=100_000, help="the number of the last story")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--seed", type=int, help="play the story of this seed alone and print it")
+    parser.add_argument("--story", help="the same for one of the exhaustive lists")
+    return parser.parse_args()
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Authors: they read, think for a while, and save, with and without `If-Match`."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from adapter.domain.canonical import CHANNEL_SYSTEM, DOCUMENT_ID, INSTRUCTION_SYSTEM, PATIENT_ID, URI_SYSTEM
+from adapter.simulators.metriport import SANDBOX_PATIENTS
+from adapter.simulators.metriport.records import Document
+from tests.simulation.story import Deed, Letter
+from tests.simulation.theatre import Theatre
+
+ADDRESS: Final = "referrals@harbor-heart.example"
+SHARED: Final = "0195f2a0-7c1e-7a52-9d3b-5f60c2b1d777"
+_RESEND: Final = [{"coding": [{"system": INSTRUCTION_SYSTEM, "code": "resend"}]}]
+_BLIND: Final = frozenset({"edit-blind", "blind-put", "wish-again-blind", "impatient"})
+
+
+@dataclass(kw_only=True)
+class Authors:
+    """Who writes Communications; `saved` are the versions that are theirs, by letter."""
+
+    stage: Theatre
+    saved: dict[str, set[int]] = field(default_factory=dict)
+    first: dict[str, dict[str, Any]] = field(default_factory=dict)
+    busy: int = 0
+    notes: int = 0
+
+    def furnish(self) -> None:
+        """What is there before the first letter."""
+        stage = self.stage
+        patient = SANDBOX_PATIENTS[0].id
+        stage.write(
+            {
+                "resourceType": "Patient",
+                "id": "maple",
+                "identifier": [{"system": PATIENT_ID, "value": patient}],
+            }
+        )
+        stage.metriport.documents[SHARED] = Document(
+            id=SHARED, patient_id=patient, announced={}, created_at=stage.clock.now(), data=b"shared"
+        )
+        stage.write(
+            {
+                "resourceType": "DocumentReference",
+                "id": "shared",
+                "status": "current",
+                "subject": {"reference": "Patient/maple"},
+                "identifier": [{"system": DOCUMENT_ID, "value": SHARED}],
+                "content": [{"attachment": {"contentType": "text/plain", "data": "c2hhcmVk"}}],
+            }
+        )
+
+    async def write(self, letter: Letter) -> None:
+        """Writes the letter when its time has come."""
+        self.busy += 1
+        await asyncio.sleep(letter.at)
+        self.first[letter.id] = self._save(_communication(letter)) or {}
+        self.busy -= 1
+
+    async def do(self, deed: Deed) -> None:
+        """Reads, waits, saves; with `If-Match`, reads once more when it was too late."""
+        self.busy += 1
+        await asyncio.sleep(deed.at)
+        for _ in range(2):
+            present = self._read(deed.letter)
+            wanted = self._wanted(deed, present) if present else None
+            await asyncio.sleep(deed.gap)
+            if wanted is None:
+                break
+            blind = deed.kind in _BLIND
+            self.stage.say(f"{deed.letter}: {deed.kind} from version {wanted['meta']['versionId']}")
+            if self._save(wanted, blind=blind) or blind:
+                break
+        self.busy -= 1
+
+    def _wanted(self, deed: Deed, present: dict[str, Any]) -> dict[str, Any] | None:
+        status = present["status"]
+        self.notes += 1
+        note = [*present.get("note", []), {"text": f"note {self.notes}"}]
+        match deed.kind:
+            case "edit" | "edit-blind":
+                return {**present, "note": note}
+            case "blind-put":
+                return {**self.first[deed.letter], "note": note}
+            case "withdraw":
+                return {**present, "status": "entered-in-error"}
+            case "wish-again" | "wish-again-blind" if status in {"stopped", "not-done", "on-hold"}:
+                return {**present, "status": "preparation"}
+            case "impatient" if status == "in-progress":
+                return {**present, "status": "preparation"}
+            case "resend" if status == "completed":
+                return {**present, "status": "preparation", "category": _RESEND}
+        return None
+
+    def _read(self, letter: str) -> dict[str, Any] | None:
+        return next((one for one in self.stage.fhir.resources("Communication") if one["id"] == letter), None)
+
+    def _save(self, resource: dict[str, Any], *, blind: bool = True) -> dict[str, Any] | None:
+        if not blind:
+            present = self._read(resource["id"])
+            if present is None or present["meta"]["versionId"] != resource["meta"]["versionId"]:
+                return None
+        before = self._read(resource["id"])
+        written = self.stage.write(resource)
+        if before is None or before["meta"]["versionId"] != written["meta"]["versionId"]:
+            self.saved.setdefault(resource["id"], set()).add(int(written["meta"]["versionId"]))
+        return written
+
+
+def _communication(letter: Letter) -> dict[str, Any]:
+    payload: list[dict[str, Any]] = [{"contentString": letter.text}]
+    if letter.enclosure == "own":
+        payload.append({"contentAttachment": {"contentType": "text/plain", "data": "b3du"}})
+    if letter.enclosure == "shared":
+        payload.append({"contentReference": {"reference": "DocumentReference/shared"}})
+    return {
+        "resourceType": "Communication",
+        "id": letter.id,
+        "status": "preparation",
+        "medium": [{"coding": [{"system": CHANNEL_SYSTEM, "code": "metriport"}]}],
+        "subject": {"reference": "Patient/maple"},
+        "recipient": [{"identifier": {"system": URI_SYSTEM, "value": f"mailto:{ADDRESS}"}}],
+        "topic": {"text": "Referral"},
+        "payload": payload,
+    }

@@ -1,0 +1,143 @@
+"""Many histories: their figures, side by side in several processes, going on where an earlier run ended."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import multiprocessing
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from tests.simulation import exhaustive
+from tests.simulation.history import Outcome, play
+from tests.simulation.story import Story, drawn
+
+_SILENT: Final = 50
+_AT_ONCE: Final = 200
+KINDS: Final = ("lost", "doubled", "unexpected", "spacing", "ends")
+
+
+@dataclass(kw_only=True)
+class Figures:
+    """What a number of histories came to."""
+
+    histories: int = 0
+    messages: int = 0
+    wrong: Counter[str] = field(default_factory=Counter)
+    recovered: int = 0
+    held: int = 0
+    failing: list[str] = field(default_factory=list)
+    covered: set[tuple[str, str]] = field(default_factory=set)
+
+    def add(self, outcome: Outcome) -> None:
+        """Counts one history."""
+        judgement = outcome.judgement
+        self.histories += 1
+        self.messages += judgement.messages
+        self.recovered += outcome.recovered
+        self.held += judgement.held
+        self.wrong.update({kind: len(getattr(judgement, kind)) for kind in KINDS})
+        self.covered |= outcome.covered
+        if judgement.wrong:
+            self.failing.append(f"{outcome.story.name}: {'; '.join(judgement.wrong)}")
+
+    def join(self, other: Figures) -> None:
+        """Adds those of another run."""
+        self.histories += other.histories
+        self.messages += other.messages
+        self.recovered += other.recovered
+        self.held += other.held
+        self.wrong.update(other.wrong)
+        self.failing += other.failing
+        self.covered |= other.covered
+
+    def lines(self) -> list[str]:
+        """The figures in words."""
+        wrong = ", ".join(f"{kind} {self.wrong[kind]}" for kind in KINDS)
+        return [
+            (
+                f"{self.histories} histories, {self.messages} messages: {wrong}, recovered {self.recovered}, "
+                f"held for a person {self.held}; {len(self.covered)} pairs of operation and fault"
+            ),
+            *self.failing[:20],
+        ]
+
+
+def stories(*, start: int, step: int, of: str = "random") -> Iterator[Story]:
+    """Every `step`-th story from `start` on: of the random ones without end, or of one of the exhaustive lists."""
+    if of == "random":
+        return (drawn(seed) for seed in itertools.count(start, step))
+    every = {"singles": exhaustive.singles, "pairs": exhaustive.pairs}[of]()
+    return itertools.islice(every, start, None, step)
+
+
+def played(plan: Iterator[Story], *, seconds: float | None = None, most: int | None = None) -> Figures:
+    """Plays them until the time is over, or so many."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_SILENT))
+    ends = time.monotonic() + seconds if seconds is not None else None
+    figures = Figures()
+    for story in itertools.islice(plan, most):
+        figures.add(play(story))
+        if ends is not None and time.monotonic() >= ends:
+            break
+    return figures
+
+
+def side_by_side(
+    *,
+    processes: int,
+    start: int,
+    of: str,
+    seconds: float | None = None,
+    step: int = 1,
+    most: int | None = None,
+) -> Figures:
+    """The same in several processes, each with every n-th story."""
+    context = multiprocessing.get_context("spawn")
+    workers = []
+    for place in range(processes):
+        ours, theirs = context.Pipe()
+        share = None if most is None else len(range(place, most, processes))
+        worker = context.Process(
+            target=_work,
+            args=(
+                theirs,
+                {"start": start + place * step, "step": processes * step, "of": of},
+                seconds,
+                share,
+            ),
+        )
+        worker.start()
+        theirs.close()
+        workers.append((worker, ours))
+    figures = Figures()
+    for worker, ours in workers:
+        figures.join(ours.recv())
+        worker.join()
+    return figures
+
+
+def _work(results: Connection, plan: dict[str, Any], seconds: float | None, most: int | None) -> None:
+    results.send(played(stories(**plan), seconds=seconds, most=most))
+
+
+def go_on(state: Path, *, of: str, until: int, processes: int) -> Iterator[tuple[int, Figures]]:
+    """Plays stories up to number `until`, a few at a time; `state` remembers how far that is."""
+    state.parent.mkdir(parents=True, exist_ok=True)
+    reached = json.loads(state.read_text()) if state.exists() else {}
+    at = int(reached.get(of, 0))
+    while at < until:
+        most = min(_AT_ONCE * processes, until - at)
+        figures = side_by_side(processes=processes, start=at, of=of, most=most)
+        at += most
+        state.write_text(json.dumps({**reached, of: at}))
+        yield at, figures
+        if not figures.histories:
+            return

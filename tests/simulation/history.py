@@ -1,0 +1,213 @@
+"""One history, from its story to its judgement."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+import random
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import cache
+from typing import Final
+
+import sqlalchemy as sa
+
+from adapter.config import FhirGroup, Settings
+from adapter.ledger.tables import deliveries, transmissions
+from adapter.mapping.engine import Mappings
+from adapter.simulators import fhir, metriport
+from tests.simulation.authors import Authors
+from tests.simulation.oracle import Judgement, judge
+from tests.simulation.story import Shock, Story
+from tests.simulation.theatre import Theatre, furnish_ledgers
+from tests.virtual.loop import VirtualClock, run
+from tests.virtual.site import ADAPTER_URL, API_KEY, FHIR_URL, METRIPORT_URL, SECRET
+
+LONGEST_SECONDS: Final = 3.0 * 86400
+_ROUND: Final = 125.0  # longer than the slowest loop of the adapter
+_STEP: Final = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one history came to; `digest` is equal for equal histories."""
+
+    story: Story
+    judgement: Judgement
+    transcript: list[str] = field(repr=False)
+    covered: set[tuple[str, str]] = field(repr=False)
+    operations: int
+    strikes: int
+    seconds: float
+
+    @property
+    def recovered(self) -> int:
+        """Messages that came to their proper end though something had struck."""
+        return self.judgement.messages if self.strikes and not self.judgement.wrong else 0
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the transcript."""
+        return hashlib.sha256("\n".join(self.transcript).encode()).hexdigest()
+
+
+def play(story: Story) -> Outcome:
+    """Plays the story to its end, in virtual time."""
+    run(furnish_ledgers())
+    random.seed(story.seed)
+    gc.disable()  # the frozen have many cycles, and looking for them takes a tenth of the time
+    try:
+        return run(_play(story))
+    finally:
+        if story.seed % 20 == 0:
+            gc.collect()
+
+
+@cache
+def _mappings() -> Mappings:
+    return Mappings(directory=None)
+
+
+async def _play(story: Story) -> Outcome:
+    loop = asyncio.get_running_loop()
+    clock = VirtualClock(loop)
+    world = metriport.World(
+        api_key=API_KEY, public_url=METRIPORT_URL, auto_complete_seconds=None, seed=story.seed
+    )
+    key = world.set_webhook(f"{ADAPTER_URL}/webhooks/metriport", clock.now())
+    stage = Theatre(
+        clock=clock,
+        fhir=fhir.World(base_url=FHIR_URL),
+        metriport=world,
+        settings=_settings(key, story),
+        doorbell=story.doorbell,
+        mappings=_mappings(),
+        story=story,
+    )
+    calls = asyncio.create_task(stage.make_calls())
+    authors = Authors(stage=stage)
+    authors.furnish()
+    acts = [
+        *(asyncio.create_task(authors.write(letter)) for letter in story.letters),
+        *(asyncio.create_task(authors.do(deed)) for deed in story.deeds),
+        *(asyncio.create_task(_shock(stage, shock)) for shock in story.shocks),
+    ]
+    try:
+        for _ in range(story.replicas):
+            await stage.appear()
+        await asyncio.gather(*acts)
+        if not await _rests(stage):
+            stage.failures.append("it never comes to rest")
+        judgement = judge(stage, authors)
+    finally:
+        for process in stage.living:
+            process.life.dead = True
+            stage._abandoned.extend(process.life.tasks)
+        stage.bury()
+        calls.cancel()
+        await asyncio.gather(calls, *stage._abandoned, return_exceptions=True)
+        await stage.close_ledgers()
+    stage.say(f"{judgement}")
+    return Outcome(
+        story=story,
+        judgement=judgement,
+        transcript=stage.transcript,
+        covered=stage.covered,
+        operations=stage.operations,
+        strikes=stage.strikes,
+        seconds=loop.time(),
+    )
+
+
+def _settings(key: str, story: Story) -> Settings:
+    return Settings.model_validate(
+        {
+            "fhir": FhirGroup(base_url=FHIR_URL),
+            "watch": {"doorbell": "rest-hook" if story.doorbell else "off", "doorbell_secret": SECRET},
+            "metriport": {
+                "base_url": METRIPORT_URL,
+                "api_key": API_KEY,
+                "webhook_keys": [key],
+                "sends_per_minute": story.sends_per_minute,
+            },
+            "web": {"public_url": ADAPTER_URL},
+        }
+    )
+
+
+async def _shock(stage: Theatre, shock: Shock) -> None:
+    if shock.kind == "ledger-rolled-back":
+        await asyncio.sleep(max(shock.at - shock.seconds, 0.0))
+        await stage.remember_ledger()
+        await asyncio.sleep(min(shock.seconds, shock.at))
+    else:
+        await asyncio.sleep(shock.at)
+    living = [process for process in stage.living if not process.life.paused]
+    if not living:
+        return
+    process = stage.numbers.choice(living)
+    stage.strikes += 1
+    stage.covered.add(("process", shock.kind))
+    stage.say(f"{shock.kind} {shock.seconds:.1f}")
+    match shock.kind:
+        case "kill":
+            stage.strike_down(process.life, absence=stage.story.absence)
+        case "stop":
+            with suppress(Exception):
+                await stage.leave(process, absence=stage.story.absence)
+        case "ledger-deleted":
+            stage.replace_ledger(back=None)
+        case "ledger-rolled-back":
+            stage.replace_ledger(back=shock.seconds)
+        case "pause":
+            stage.pause(process, shock.seconds)
+        case _:
+            process.clock.skew += timedelta(
+                seconds=shock.seconds if stage.numbers.random() < 0.5 else -shock.seconds
+            )
+
+
+async def _rests(stage: Theatre) -> bool:
+    """Waits until nothing is scheduled anywhere, and one more round of every loop has changed nothing."""
+    seen: object = None
+    since = 0.0
+    now = stage.clock.loop.time
+    while now() < LONGEST_SECONDS:
+        print_ = await _print(stage)
+        if print_ is None or print_ != seen:
+            seen, since = print_, now()
+        elif now() - since >= _ROUND:
+            return True
+        await stage.passes(_STEP)
+    return False
+
+
+async def _print(stage: Theatre) -> object:
+    """What would differ if something had happened; `None` while something is still to come."""
+    if stage.pending or not stage.living or stage._ledger is None:
+        return None
+    if stage.metriport.next_at() is not None or any(process.life.paused for process in stage.living):
+        return None
+    communications = stage.fhir.resources("Communication")
+    if any(one["status"] == "preparation" for one in communications):
+        return None
+    scheduled = sa.or_(transmissions.c.due_at.is_not(None), transmissions.c.write_at.is_not(None))
+    rows = sa.select(sa.func.count(), sa.func.sum(transmissions.c.generation)).select_from(transmissions)
+    async with stage._ledger._database.reading() as connection:
+        if (await connection.execute(sa.select(transmissions.c.id).where(scheduled).limit(1))).first():
+            return None
+        if (await connection.execute(_open_deliveries())).first():
+            return None
+        ledger = tuple((await connection.execute(rows)).one())
+    versions = tuple(one["meta"]["versionId"] for one in communications)
+    return (ledger, versions, len(stage.posts), len(stage.processes))
+
+
+@cache
+def _open_deliveries() -> sa.Select[tuple[int]]:
+    return sa.select(deliveries.c.delivery_id).where(deliveries.c.done.is_(False)).limit(1)
+
+
+__all__ = ["Outcome", "play", "replace"]

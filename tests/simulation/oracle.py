@@ -1,0 +1,214 @@
+"""What became of a history, judged by what was true: nothing is taken from what the adapter says of itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any, Final
+
+from adapter.domain.canonical import INSTRUCTION_SYSTEM
+from adapter.domain.mark import End, Mark, marks_on, newest
+from adapter.domain.resource import has_code, items
+from tests.simulation.authors import Authors
+from tests.simulation.theatre import Theatre
+
+_OURS: Final = frozenset(
+    {"status", "statusReason", "sent", "received", "identifier", "extension", "meta", "category"}
+)
+_STATUS_OF: Final = {
+    End.COMPLETED: "completed",
+    End.FAILED: "stopped",
+    End.HELD: "on-hold",
+    End.REFUSED: "not-done",
+}
+_OWN: Final = frozenset({"entered-in-error"})
+
+
+@dataclass(kw_only=True)
+class Judgement:
+    """The figures of one history, and a sentence about each thing that is wrong."""
+
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    spacing: list[str] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)
+    held: int = 0
+    messages: int = 0
+
+    @property
+    def wrong(self) -> list[str]:
+        """All that is wrong."""
+        return [
+            f"{name}: {sentence}"
+            for name in ("lost", "doubled", "unexpected", "spacing", "ends")
+            for sentence in getattr(self, name)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Version:
+    number: int
+    content: dict[str, Any]
+    authors: bool
+
+    @property
+    def marks(self) -> list[Mark]:
+        return marks_on(self.content)
+
+
+def judge(stage: Theatre, authors: Authors) -> Judgement:
+    """Judges a history that has come to rest."""
+    judgement = Judgement(messages=len(stage.letters))
+    histories = {letter: _versions(stage, authors, letter) for letter in stage.letters}
+    recorded = Counter(
+        message
+        for versions in histories.values()
+        for message in {mark.message for version in versions for mark in version.marks if mark.message}
+    )
+    _posts(stage, judgement)
+    _wishes(histories, judgement)
+    for letter, versions in histories.items():
+        _end(stage, letter, versions, judgement)
+        _edits(letter, versions, judgement)
+    held = any(mark.end is End.HELD for versions in histories.values() for mark in versions[-1].marks)
+    for message in stage.metriport.messages:
+        if recorded[message.id] != 1 and not (held and not recorded[message.id]):
+            judgement.unexpected.append(f"{message.id[:13]} is on {recorded[message.id]} Communications")
+    judgement.ends.extend(stage.failures)
+    return judgement
+
+
+def _versions(stage: Theatre, authors: Authors, letter: str) -> list[_Version]:
+    saved = authors.saved.get(letter, set())
+    return [
+        _Version(number=number, content=content, authors=number in saved)
+        for number, content in enumerate(stage.fhir.history("Communication", letter), start=1)
+        if content is not None
+    ]
+
+
+def _posts(stage: Theatre, judgement: Judgement) -> None:
+    """At most one message for each wish; of identical ones it does not matter whose it is."""
+    shown = {message.id: message for message in stage.metriport.messages}
+    applied: Counter[tuple[Any, ...]] = Counter()
+    wishes: dict[tuple[Any, ...], set[tuple[str, int]]] = {}
+    for post in stage.posts:
+        if post.message is None:
+            continue
+        message = shown[post.message]
+        content = (message.subject, message.body, tuple(sorted(message.attachments)))
+        applied[content] += 1
+        alike = stage.letters[post.letter]
+        rounds = {
+            (other.letter, other.round)
+            for other in stage.posts
+            if stage.letters[other.letter].text == alike.text
+            and stage.letters[other.letter].enclosure == alike.enclosure
+        }
+        own = {(post.letter, post.round)}
+        wishes.setdefault(content, set()).update(own if alike.enclosure == "own" else rounds)
+    for content, count in applied.items():
+        if count > len(wishes[content]):
+            of = ", ".join(f"{letter} round {round_}" for letter, round_ in sorted(wishes[content]))
+            judgement.doubled.append(f"{count} messages for {of}")
+    arrivals = sorted(post.at for post in stage.posts)
+    most = stage.story.sends_per_minute
+    for first, last in zip(arrivals, arrivals[most:], strict=False):
+        if last - first < timedelta(seconds=60):
+            judgement.spacing.append(f"{most + 1} POSTs within {(last - first).total_seconds():.2f} s")
+            break
+
+
+def _wishes(histories: dict[str, list[_Version]], judgement: Judgement) -> None:
+    """Each further round rests on an author's wish, made when the message before it had failed, or to resend it."""
+    for letter, versions in histories.items():
+        for before, version in pairwise(versions):
+            known, present = newest(before.marks), newest(version.marks)
+            if version.authors or present is None or present.round == 1:
+                continue
+            if known is not None and known.round >= present.round:
+                continue
+            if any(
+                mark.round >= present.round
+                for earlier in versions[: version.number - 1]
+                for mark in earlier.marks
+            ):
+                continue
+            if not _is_asked_for(versions[: version.number - 1], present.round):
+                judgement.unexpected.append(f"{letter} round {present.round} rests on no wish")
+        _answered(letter, versions, judgement)
+
+
+def _is_asked_for(versions: list[_Version], round_: int) -> bool:
+    """Whether an author asked again after the round before was claimed."""
+    claimed = next((v.number for v in versions if any(mark.round == round_ - 1 for mark in v.marks)), 0)
+    return any(v.authors and v.number > claimed and v.content["status"] == "preparation" for v in versions)
+
+
+def _wants_resend(content: dict[str, Any]) -> bool:
+    return has_code(items(content.get("category")), INSTRUCTION_SYSTEM, "resend")
+
+
+def _answered(letter: str, versions: list[_Version], judgement: Judgement) -> None:
+    """A wish after an end that its author saw opens a round, unless the author wrote something else before."""
+    for before, version, after in zip(versions, versions[1:], [*versions[2:], None], strict=False):
+        known = newest(before.marks)
+        if not version.authors or version.content["status"] != "preparation" or known is None:
+            continue
+        ended = known.end in {End.FAILED, End.HELD, End.REFUSED, End.WITHDRAWN}
+        resent = known.end is End.COMPLETED and _wants_resend(version.content)
+        if not (ended or resent) or newest(version.marks) != known or (after is not None and after.authors):
+            continue
+        following = newest(after.marks) if after else None
+        if following is None or following.round <= known.round:
+            judgement.lost.append(f"{letter} version {version.number}: the wish for another round")
+
+
+def _end(stage: Theatre, letter: str, versions: list[_Version], judgement: Judgement) -> None:
+    present = versions[-1].content
+    mark, status = newest(marks_on(present)), present["status"]
+    if mark is None or mark.end is None:
+        if mark is not None or status not in _OWN:
+            judgement.lost.append(f"{letter} stays {status}, without an end")
+        return
+    judgement.held += mark.end is End.HELD
+    judgement.ends += _contradictions(stage, letter, mark)
+    owned = [version.content["status"] in _OWN for version in versions if version.authors]
+    if mark.end in {End.COMPLETED, End.FAILED} and mark.message is None:
+        judgement.lost.append(f"{letter} is {mark.end.value} without a message")
+    if mark.end is End.WITHDRAWN and not any(owned):
+        judgement.lost.append(f"{letter} is withdrawn by nobody")
+    if mark.end is End.REFUSED:
+        judgement.lost.append(f"{letter} was refused: {present['statusReason']['text']}")
+    if status not in _OWN and status != _STATUS_OF.get(mark.end):
+        judgement.ends.append(f"{letter} is {status} after {mark.end.value}")
+    if owned[-1] and status not in _OWN:
+        judgement.ends.append(f"{letter} is {status} though its author took it back")
+
+
+def _contradictions(stage: Theatre, letter: str, mark: Mark) -> list[str]:
+    truth = stage.ends.get(mark.message, (None, None))[1] if mark.message and mark.end else None
+    if mark.message is None or mark.end is None or mark.end.value == truth:
+        return []
+    return [f"{letter} is {mark.end.value}, Metriport says {truth}"]
+
+
+def _edits(letter: str, versions: list[_Version], judgement: Judgement) -> None:
+    """The adapter changes its own fields only, and no mark goes back."""
+    for before, version in pairwise(versions):
+        if version.authors:
+            continue
+        lost = [name for name in _differing(before.content, version.content) if name not in _OURS]
+        if lost:
+            judgement.unexpected.append(f"{letter} version {version.number} changes {', '.join(lost)}")
+        known, present = newest(before.marks), newest(version.marks)
+        if known and (present is None or present.progress < known.progress):
+            judgement.unexpected.append(f"{letter} version {version.number} knows less than the one before")
+
+
+def _differing(one: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
+    return (name for name in sorted({*one, *other}) if one.get(name) != other.get(name))

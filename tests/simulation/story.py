@@ -1,0 +1,145 @@
+"""What is to happen in one history, all of it drawn from a seed before it begins."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Point = Literal["before", "wire", "applied", "answered"]
+POINTS: Final[tuple[Point, ...]] = ("before", "wire", "applied", "answered")
+SHOCKS: Final = (
+    "kill", "kill", "stop", "ledger-deleted", "ledger-rolled-back", "pause", "clock-steps",
+)  # fmt: skip
+DEEDS: Final = (
+    "edit", "edit-blind", "blind-put", "withdraw", "wish-again", "wish-again", "wish-again-blind", "resend", "impatient",
+)  # fmt: skip
+OPERATIONS_OF_A_LETTER: Final = 26
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letter:
+    """One Communication: letters of the same `text` are identical. `fails` and `ends_after` are by round."""
+
+    id: str
+    text: str
+    at: float
+    enclosure: Literal["none", "own", "shared"] = "none"
+    fails: tuple[bool, ...] = (False,)
+    ends_after: float = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strike:
+    """What happens at the n-th operation: a kill at a point of it, or a fault; `choice` says which, of those it may have."""
+
+    operation: int
+    point: Point | None = None
+    fault: str | None = None
+    choice: float = 0.0
+    seconds: float = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deed:
+    """What an author does: reads the Communication at that time, and saves so many seconds later."""
+
+    at: float
+    letter: str
+    kind: str
+    gap: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shock:
+    """What happens to a process or to its ledger at that time; `seconds` is how long, how far back or how far off."""
+
+    at: float
+    kind: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """One history before it happens. `name` finds it again."""
+
+    name: str
+    seed: int
+    letters: tuple[Letter, ...]
+    strikes: tuple[Strike, ...] = ()
+    deeds: tuple[Deed, ...] = ()
+    shocks: tuple[Shock, ...] = ()
+    post_fault: str | None = None
+    replicas: int = 1
+    sends_per_minute: int = 20
+    list_lag: float = 0.0
+    doorbell: bool = False
+    track: float = 8.0
+    slowness: float = 0.02
+    absence: float = 20.0
+
+
+def drawn(seed: int) -> Story:
+    """The story of a seed."""
+    numbers = random.Random(seed)
+    letters = _letters(numbers)
+    span = max(letter.at for letter in letters) + 60.0
+    operations = OPERATIONS_OF_A_LETTER * len(letters)
+    strikes = [
+        Strike(
+            operation=numbers.randrange(1, operations),
+            point=numbers.choice(POINTS) if numbers.random() < 0.35 else None,
+            choice=numbers.random(),
+            seconds=numbers.choice([0.5, 3.0, 12.0, 30.0, 45.0]),
+        )
+        for _ in range(numbers.choice([0, 1, 2, 2, 3, 4, 6]))
+    ]
+    deeds = [
+        Deed(
+            at=numbers.uniform(0.0, span + (600.0 if numbers.random() < 0.4 else 0.0)),
+            letter=numbers.choice(letters).id,
+            kind=numbers.choice(DEEDS),
+            gap=numbers.choice([0.0, 0.05, 1.0, 8.0, 90.0]) * numbers.random(),
+        )
+        for _ in range(numbers.choice([0, 0, 1, 2, 4]))
+    ]
+    shocks = [
+        Shock(
+            at=numbers.uniform(0.0, span + (400.0 if numbers.random() < 0.3 else 0.0)),
+            kind=numbers.choice(SHOCKS),
+            seconds=numbers.choice([0.5, 5.0, 12.0, 25.0, 50.0]) * numbers.uniform(0.5, 1.0),
+        )
+        for _ in range(numbers.choice([0, 0, 0, 1, 1, 2]))
+    ]
+    return Story(
+        name=f"seed {seed}",
+        seed=seed,
+        letters=letters,
+        strikes=tuple(sorted(strikes, key=lambda strike: strike.operation)),
+        deeds=tuple(sorted(deeds, key=lambda deed: deed.at)),
+        shocks=tuple(sorted(shocks, key=lambda shock: shock.at)),
+        replicas=numbers.choice([1, 1, 1, 2]),
+        sends_per_minute=numbers.choice([20, 20, 20, 4]),
+        list_lag=numbers.choice([0.0, 0.0, 30.0, 115.0]),
+        doorbell=numbers.random() < 0.3,
+        track=numbers.choice([3.0, 8.0, 20.0]),
+        slowness=numbers.choice([0.002, 0.02, 0.2]),
+        absence=numbers.choice([0.2, 5.0, 20.0, 100.0]),
+    )
+
+
+def _letters(numbers: random.Random) -> tuple[Letter, ...]:
+    letters: list[Letter] = []
+    for place in range(numbers.choice([1, 2, 3, 3, 4, 5, 6])):
+        twin = numbers.random() < 0.33 and letters
+        letters.append(
+            Letter(
+                id=f"letter-{place}",
+                text=numbers.choice(letters).text if twin else f"text {place}",
+                at=numbers.choice([0.0, 0.0, 1.0, 10.0, 200.0]) * numbers.random(),
+                enclosure=numbers.choice(["none", "none", "none", "own", "shared"]),
+                fails=(numbers.random() < 0.35, numbers.random() < 0.3, False),
+                ends_after=numbers.choice([0.0, 2.0, 30.0, 400.0]) * numbers.random(),
+            )
+        )
+    return tuple(letters)
