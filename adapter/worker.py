@@ -15,7 +15,7 @@ from adapter.domain.ranking import Rank
 from adapter.domain.reasons import Reason
 from adapter.domain.transmission import State
 from adapter.errors import AdapterError, ConfigError, Conflict, MappingError, Rejected, Temporary
-from adapter.pipelines.inbound.arrivals import arrive, renew
+from adapter.pipelines.inbound.arrivals import arrive, put_off, renew
 from adapter.pipelines.inbound.context import RECEIVED
 from adapter.pipelines.inbound.context import Context as InboundContext
 from adapter.pipelines.inbound.deliveries import Reader, work_off
@@ -183,7 +183,8 @@ class Worker:
         """
         await self._holds_lane.wait()
         ended = [name for name, task in self._arriving.items() if task.done()]
-        results = [self._arriving.pop(name) for name in ended]
+        # Looked at in any case: asyncio would print an error that nobody asked for, text and all.
+        failures = [error for name in ended if (error := self._arriving.pop(name).exception())]
         dead, self._dead = self._dead, []
         if dead:
             await renew(self.inbound, dead)
@@ -191,13 +192,20 @@ class Worker:
         for delivery in await self.context.ledger.waiting(now=now, limit=_MOST_ARRIVING, kind=RECEIVED):
             if delivery.delivery_id not in self._arriving:
                 self._arriving[delivery.delivery_id] = asyncio.create_task(self._arrive(delivery))
-        for task in results:
-            task.result()
+        if failures:
+            raise failures[0]
 
     async def _arrive(self, delivery: Delivery) -> None:
         async with self._side_by_side:
-            if not await arrive(self.inbound, delivery):
-                self._dead.append(delivery)
+            try:
+                if not await arrive(self.inbound, delivery):
+                    self._dead.append(delivery)
+            except AdapterError:
+                raise
+            except Exception as error:  # noqa: BLE001  # one bad message must not stop another; the text may be patient content
+                kind = type(error).__name__
+                _log.error("delivery.failed", delivery=delivery.delivery_id, error=kind, at=_place(error))
+                await put_off(self.inbound, delivery, error)
         self._parcels.set()
 
     async def _reconcile(self) -> None:

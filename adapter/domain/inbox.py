@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from adapter.domain.canonical import (
     COMMUNICATION_ID,
@@ -27,6 +27,8 @@ from adapter.domain.tasks import task_id
 from adapter.domain.writeback import instant_text
 
 Reference = dict[str, Any]
+
+DECIDED: Final = ("completed", "rejected", "cancelled")  # of a Task's states, those after a person's answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,11 +149,16 @@ def chosen(task: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
+def lost_message_task_id(name: str) -> str:
+    """The id of the Task about it, found again when the message comes after all."""
+    return task_id(name, round=0, code=TaskCode.FIX_DATA.value)
+
+
 def lost_message_task(name: str, *, why: str, at: datetime) -> Resource:
     """The Task about a message that was announced and cannot be had: there is no Communication to point to."""
     return {
         "resourceType": "Task",
-        "id": task_id(name, round=0, code=TaskCode.FIX_DATA.value),
+        "id": lost_message_task_id(name),
         "status": "requested",
         "intent": "order",
         "code": concept(TASK_SYSTEM, TaskCode.FIX_DATA.value),

@@ -24,7 +24,10 @@ class Inbox:
 
     @whole
     async def keep(self, delivery: Delivery) -> None:
-        """Commits the delivery. A known one is opened again with its newest body, never skipped; its tries still count."""
+        """Commits the delivery. A known one is opened again with its newest body, never skipped.
+
+        Its tries still count, and its time stays that of the first call.
+        """
         values = {
             "kind": delivery.kind,
             "received_at": delivery.received_at,
@@ -36,7 +39,11 @@ class Inbox:
         }
         more = sa.case((deliveries.c.tries > delivery.tries, deliveries.c.tries), else_=delivery.tries)
         same = deliveries.c.delivery_id == delivery.delivery_id
-        again = sa.update(deliveries).where(same).values({**values, "tries": more})
+        first = sa.case(
+            (deliveries.c.received_at < delivery.received_at, deliveries.c.received_at),
+            else_=delivery.received_at,
+        )
+        again = sa.update(deliveries).where(same).values({**values, "tries": more, "received_at": first})
         new = {"delivery_id": delivery.delivery_id, "message": delivery.message, **values}
         async with self._database.writing() as connection:
             if await insert_once(connection, deliveries, new) is None:
@@ -73,7 +80,7 @@ class Inbox:
     @whole
     async def later(self, delivery: Delivery, *, due_at: datetime, note: str) -> None:
         """The work of the delivery could not be done now; one that came again meanwhile is due at once."""
-        values = {"due_at": due_at, "tries": delivery.tries + 1, "note": note}
+        values = {"due_at": due_at, "tries": delivery.tries, "note": note}
         async with self._database.writing() as connection:
             await connection.execute(_same(delivery).values(values))
 

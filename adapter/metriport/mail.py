@@ -35,7 +35,11 @@ class MetriportMail(Deliveries):
             if request.kind in {_RECEIVED, None}:
                 wanted.append(request.id)
         for request_id in reversed(wanted[:_MOST_REDELIVERED]):
-            yield await self.redeliver(request_id)
+            try:
+                yield await self.redeliver(request_id)
+            except Rejected as error:
+                if not error.issues:
+                    raise  # the account is refused, not this one call
 
     async def received(self, *, since: datetime) -> AsyncIterator[Listed]:
         """The received messages that Metriport lists, those before that time perhaps left out.

@@ -188,7 +188,7 @@ class Inbox(Protocol):
         ...
 
     async def later(self, delivery: Delivery, *, due_at: datetime, note: str) -> None:
-        """The work of the delivery could not be done now."""
+        """The work of the delivery could not be done now; its `tries` are kept as they are given."""
         ...
 
     async def arrival(self, message: str) -> Arrival | None:

@@ -573,8 +573,9 @@ def test_a_message_whose_call_got_lost_is_found_on_the_list(dialect: str, attach
 def test_what_cannot_be_had_by_the_list_either_is_told_to_a_person_once() -> None:
     async def visit(clinic: Site) -> None:
         clinic.metriport.add_fault("POST", "/", "webhook-lost", times=1)
+        clinic.metriport.add_fault("GET", "/_files", "url-expired", times=10_000)
         clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
-        await clinic.passes(7200)
+        await clinic.passes(4 * 3600)
 
     clinic = at(visit)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
-from adapter.domain.inbox import lost_message_task
+from adapter.domain.canonical import TASK_STATE_SYSTEM
+from adapter.domain.inbox import DECIDED, concept, lost_message_task, lost_message_task_id, saved, transaction
 from adapter.domain.received import Received, communication_id
+from adapter.domain.resource import version_of
 from adapter.errors import AdapterError, Conflict, MappingError, Rejected, Temporary
-from adapter.pipelines.inbound.context import Context
+from adapter.pipelines.inbound.context import RECEIVED, Context
 from adapter.pipelines.inbound.fetch import LinkDead, Unusable, content_of
 from adapter.pipelines.inbound.whose import whose
 from adapter.pipelines.inbound.write import write
@@ -23,9 +25,12 @@ _log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE: Final = timedelta(seconds=5)
 _LONGEST_PAUSE: Final = timedelta(minutes=10)
+_LONGEST_OUTAGE_PAUSE: Final = timedelta(minutes=2)
 _MOST_TRIES: Final = 16  # eight fresh links, each after a longer pause: about an hour and a half
 _BEFORE: Final = timedelta(minutes=5)  # Metriport made a call some time before it came in here
-_LONG_BEFORE: Final = timedelta(hours=3)  # and a call made anew is listed under the time of the first
+_LIVES: Final = timedelta(minutes=2)  # so long at least, a call's own links may bring it yet
+_EVER: Final = timedelta(days=1)  # no delivery waits longer for its time
+_MOST_WAITING: Final = 1000
 _STATE_OF: Final = {Presence.THERE: ArrivalState.WRITTEN, Presence.DELETED: ArrivalState.DELETED}
 
 
@@ -37,7 +42,8 @@ async def arrive(context: Context, delivery: Delivery) -> bool:
         ConfigError: the ledger cannot be kept any more.
     """
     try:
-        if delivery.message is not None and await _is_there(context, delivery, delivery.message):
+        # Asked first, whether its message is known or not: a server that is away costs no links, which live minutes.
+        if await _is_there(context, delivery, delivery.message or delivery.delivery_id):
             return True
         async with content_of(context, delivery) as received, context.alone_with(received.id):
             if not await _is_there(context, delivery, received.id):
@@ -55,7 +61,10 @@ async def arrive(context: Context, delivery: Delivery) -> bool:
 
 
 def _is_fresh(delivery: Delivery) -> bool:
-    """Whether fresh links are asked for at once: after those died that were asked for, there is a pause each time."""
+    """Whether fresh links are asked for at once: after those died that were asked for, there is a pause each time.
+
+    Only dead links count as tries: however long the FHIR server is away, nothing is given up for it.
+    """
     return delivery.tries % 2 == 0
 
 
@@ -92,7 +101,18 @@ async def _done(
         at=context.clock.now(),
         patient=patient,
     )
+    before = await context.ledger.arrival(message)
+    if before and before.state is ArrivalState.HELD and state is not ArrivalState.HELD:
+        await _close_question(context, message)
     await context.ledger.done(delivery, note=state.value, arrival=arrival)
+
+
+async def _close_question(context: Context, message: str) -> None:
+    """A message that was given up came after all: nobody has to look for it any more."""
+    task = await context.fhir.read("Task", lost_message_task_id(message))
+    if task is not None and task.get("status") not in DECIDED:
+        closed = {**task, "status": "cancelled", "businessStatus": concept(TASK_STATE_SYSTEM, "applied")}
+        await context.fhir.transaction(transaction([saved(closed, version=version_of(task))]))
 
 
 async def renew(context: Context, dead: Sequence[Delivery]) -> None:
@@ -105,26 +125,40 @@ async def renew(context: Context, dead: Sequence[Delivery]) -> None:
     for delivery in dead:
         if delivery not in lasting:
             await give_up(context, delivery, "its links are dead, and so were those that Metriport made anew")
-    made = await _made_anew(context, lasting) if lasting else 0
+    if not lasting:
+        return
+    since = min(delivery.received_at for delivery in lasting)
+    replaced = await _made_since(context, since)
+    try:
+        made = await _make_anew(context, since, tries=max(delivery.tries for delivery in lasting) + 1)
+    except (Temporary, Rejected) as error:
+        for delivery in lasting:
+            await _later(context, delivery, error)
+        return
+    _log.info("delivery.asked-again", dead=len(lasting), calls=made)
     for delivery in lasting:
-        if made:
-            await context.ledger.done(delivery, note="asked again")
+        # A known message is waited for by its name, whatever was made.
+        if made and delivery.message is None:
+            replaced.append(delivery)
         else:
             await _pause(context, delivery, "links-dead")
+    for delivery in replaced if made else []:
+        await context.ledger.done(delivery, note="asked again")
 
 
-async def _made_anew(context: Context, dead: Sequence[Delivery]) -> int:
-    tries = max(delivery.tries for delivery in dead) + 1
-    since = min(one.received_at - (_LONG_BEFORE if one.tries else _BEFORE) for one in dead)
+async def _made_since(context: Context, since: datetime) -> list[Delivery]:
+    """All calls that one asking makes anew: hundreds may wait after an outage, and are not asked for one by one."""
+    now = context.clock.now()
+    waiting = await context.ledger.waiting(now=now + _EVER, limit=_MOST_WAITING, kind=RECEIVED)
+    return [one for one in waiting if one.message is None and since <= one.received_at < now - _LIVES]
+
+
+async def _make_anew(context: Context, since: datetime, *, tries: int) -> int:
     made = 0
-    try:
-        async for raw in context.mail.redelivered(since=since):
-            await context.ledger.keep(replace(context.read.delivery(raw, context.clock.now()), tries=tries))
-            made += 1
-    except (Temporary, Rejected) as error:
-        _log.warning("delivery.not-asked-again", error=type(error).__name__, detail=str(error))
-        return 0
-    _log.info("delivery.asked-again", dead=len(dead), calls=made)
+    async for raw in context.mail.redelivered(since=since - _BEFORE):
+        # Metriport lists it under the time of its first call, so that time stays.
+        await context.ledger.keep(replace(context.read.delivery(raw, since), tries=tries))
+        made += 1
     return made
 
 
@@ -149,9 +183,19 @@ async def give_up(context: Context, delivery: Delivery, why: str) -> None:
 async def _later(context: Context, delivery: Delivery, error: AdapterError) -> None:
     kind = type(error).__name__
     _log.warning("delivery.waits", delivery=delivery.delivery_id, error=kind, detail=str(error))
-    await _pause(context, delivery, kind)
+    await put_off(context, delivery, error)
+
+
+async def put_off(context: Context, delivery: Delivery, error: Exception) -> None:
+    """Has it worked on later: the older it is, the later."""
+    now = context.clock.now()
+    longest = _LONGEST_OUTAGE_PAUSE if isinstance(error, Temporary) else _LONGEST_PAUSE
+    pause = min(max(now - delivery.received_at, _FIRST_PAUSE), longest)
+    alive = replace(delivery, tries=0)  # only links that die one after the other count
+    await context.ledger.later(alive, due_at=now + pause, note=type(error).__name__)
 
 
 async def _pause(context: Context, delivery: Delivery, note: str) -> None:
     pause = min(_FIRST_PAUSE * 2 ** min(delivery.tries, 10), _LONGEST_PAUSE)
-    await context.ledger.later(delivery, due_at=context.clock.now() + pause, note=note)
+    tried = replace(delivery, tries=delivery.tries + 1)
+    await context.ledger.later(tried, due_at=context.clock.now() + pause, note=note)

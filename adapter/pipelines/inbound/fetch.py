@@ -98,7 +98,7 @@ async def bytes_of(
 
 async def _asked_for(context: Context, received: Received, source: Named) -> str:
     if received.patient is None:
-        raise Unusable("an attachment is only named, and without a patient it cannot be asked for")
+        raise LinkDead("an attachment is only named, and without a patient it cannot be asked for")
     link = await context.mail.document_link(source.document, patient=received.patient)
     if link is None:
         raise LinkDead("Metriport does not list the document of an attachment")

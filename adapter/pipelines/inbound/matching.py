@@ -7,7 +7,7 @@ from typing import Any, Final
 import structlog
 
 from adapter.domain.canonical import TASK_STATE_SYSTEM, TASK_SYSTEM
-from adapter.domain.inbox import chosen, concept, owned_by, saved, transaction
+from adapter.domain.inbox import DECIDED, chosen, concept, owned_by, saved, transaction
 from adapter.domain.marker import is_inbound
 from adapter.domain.reasons import TaskCode
 from adapter.domain.resource import LocalReference, Resource, items, local_reference, obj, version_of
@@ -16,7 +16,6 @@ from adapter.pipelines.inbound.context import Context
 
 _log = structlog.get_logger(__name__)
 
-_DECIDED: Final = "completed,rejected,cancelled"
 _UNDECIDED: Final = "requested,received,accepted,ready,in-progress,on-hold"
 _INBOUND_ROUND: Final = 0
 
@@ -28,7 +27,7 @@ async def apply_answers(context: Context) -> int:
         Temporary: the FHIR server cannot answer.
     """
     applied = 0
-    for task in await _tasks(context, _DECIDED):
+    for task in await _tasks(context, ",".join(DECIDED)):
         applied += await _once(context, task, answered=task.get("status") == "completed")
     return applied
 

@@ -5,7 +5,7 @@ apply-then-500       it is done, and answered with 500
 apply-then-429       it is done, and answered with 429
 apply-late:SECONDS   the connection ends at once; it is done so much later
 drop                 the connection ends, and nothing is done
-500, 503             refused with that status
+404, 500, 503        refused with that status
 429, 429:SECONDS     refused as too many, without or with Retry-After
 slow:SECONDS         answered so much later
 malformed            done, and answered with something that is not JSON
@@ -33,7 +33,7 @@ from adapter.simulators.metriport.answers import Refusal, as_json
 
 _SECONDS: Final = r":\d{1,6}(\.\d{1,6})?"
 _SHAPE: Final = re.compile(
-    rf"apply-then-(drop|500|429)|apply-late{_SECONDS}|drop|500|503|429(:\d{{1,6}})?|slow{_SECONDS}|malformed|no-id"
+    rf"apply-then-(drop|500|429)|apply-late{_SECONDS}|drop|404|500|503|429(:\d{{1,6}})?|slow{_SECONDS}|malformed|no-id"
     rf"|redirect|list-lag{_SECONDS}|list-(repeat|move|empty)|webhook-(lost|twice|late)|url-expired",
     re.ASCII,
 )
@@ -133,6 +133,7 @@ _STRIKES: Final[dict[str, Callable[[Fault, Apply], Response]]] = {
     "apply-then-500": _applied(500),
     "apply-then-429": _applied(429),
     "drop": _drop,
+    "404": _refused(404),
     "500": _refused(500),
     "503": _refused(503),
     "429": _refused(429),

@@ -1,0 +1,158 @@
+"""Received messages while a neighbour is away for long: none is lost, none is given up, and nobody is stormed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from adapter.metriport.spool import SpooledFile, spool
+from tests.integration.canary import overhearing
+from tests.integration.test_received import KNOWN, after, at, contents, inbound, message, versions
+from tests.virtual.site import Site
+
+HOUR: Final = 3600.0
+SECRET: Final = "quokka"
+
+
+def _asked_again(clinic: Site) -> int:
+    return sum(one.path.endswith("/retry") for one in clinic.metriport.requests)
+
+
+@pytest.mark.parametrize("person", [KNOWN, None])
+def test_an_hour_without_the_fhir_server_costs_each_message_a_few_calls(person: str | None) -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.cut(fhir_server=True)
+        for _ in range(20):
+            clinic.metriport.receive(clinic.clock.now(), **message(patientId=person))
+            await clinic.passes(30)
+        await clinic.passes(HOUR - 600)
+        assert _asked_again(clinic) == 0
+        clinic.cut()
+        await clinic.passes(600)
+
+    clinic = at(visit)
+
+    assert len(inbound(clinic)) == 20
+    assert all(len(contents(clinic, one)) == 2 for one in inbound(clinic))
+    assert set(versions(clinic).values()) == {1}
+    assert {one["code"]["coding"][0]["code"] for one in clinic.fhir.resources("Task")} <= {"match-patient"}
+    assert _asked_again(clinic) <= 100
+
+
+def test_calls_that_were_made_anew_may_die_once_more() -> None:
+    """The server is away again before the second links are used: they are still known by the time of the first."""
+
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.receive(clinic.clock.now() - timedelta(seconds=1), **message(patientId=None))
+        clinic.cut(fhir_server=True)
+        for _ in range(3):
+            await clinic.passes(HOUR)
+            clinic.cut()
+            clinic.fhir.add_fault("PUT", "/Binary", "503", times=10_000)
+            await clinic.passes(150)
+            assert inbound(clinic) == []
+            clinic.fhir.clear_faults()
+            clinic.cut(fhir_server=True)
+        clinic.cut()
+        await clinic.passes(300)
+
+    clinic = at(visit)
+
+    assert len(inbound(clinic)) == 1
+    assert [one["code"]["coding"][0]["code"] for one in clinic.fhir.resources("Task")] == ["match-patient"]
+
+
+def test_metriport_that_is_away_for_hours_makes_nobody_give_up() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("GET", "/_files", "url-expired", times=1)
+        clinic.metriport.add_fault("GET", "/settings", "503", times=10_000)
+        clinic.metriport.receive(clinic.clock.now(), **message())
+        await clinic.passes(4 * HOUR)
+        clinic.metriport.clear_faults()
+        await clinic.passes(900)
+
+    clinic = at(visit)
+
+    assert len(inbound(clinic)) == 1
+    assert clinic.fhir.resources("Task") == []
+
+
+def test_one_call_that_metriport_cannot_make_anew_keeps_no_other_from_it() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("GET", "/_files", "url-expired", times=2)
+        clinic.metriport.receive(clinic.clock.now(), **message(attachments=None))
+        clinic.metriport.receive(clinic.clock.now(), **message(subject="Other", attachments=None))
+        gone = clinic.metriport._server.webhooks.deliveries[0].id
+        clinic.metriport.add_fault("POST", f"/settings/webhook/request/{gone}", "404", times=10_000)
+        await clinic.passes(60)
+
+    clinic = at(visit)
+
+    assert "Other" in [one["topic"]["text"] for one in inbound(clinic)]
+
+
+def test_a_message_nobody_was_told_of_is_had_by_a_call_that_is_made_anew() -> None:
+    """Its attachments are only named on the list, and without a patient they cannot be asked for by name."""
+
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("POST", "/", "webhook-lost", times=1)
+        clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
+        await clinic.passes(1500)
+
+    clinic = at(visit)
+
+    assert [len(contents(clinic, one)) for one in inbound(clinic)] == [2]
+
+
+def test_a_crash_over_one_message_stops_no_other_and_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    crashes = [3]
+
+    @asynccontextmanager
+    async def crashing(
+        chunks: AsyncIterator[bytes], *, folder: Path | None = None
+    ) -> AsyncIterator[SpooledFile]:
+        if crashes[0]:
+            crashes[0] -= 1
+            raise ValueError(SECRET)
+        async with spool(chunks, folder=folder) as spooled:
+            yield spooled
+
+    monkeypatch.setattr("adapter.wiring.spool", crashing)
+
+    with overhearing(style="json") as heard:
+        clinic = after(message(patientId=None), message(attachments=None), seconds=300)
+
+    assert len(inbound(clinic)) == 2
+    assert crashes == [0]
+    assert "delivery.failed" in heard.events()
+    assert SECRET not in heard.events()
+
+
+@pytest.mark.parametrize("answer", [None, "completed"])
+def test_a_refused_message_waits_for_as_long_as_it_takes(answer: str | None) -> None:
+    """By the list alone it cannot be had, so a person is asked; when it comes after all, nobody has to look for it."""
+
+    async def visit(clinic: Site) -> None:
+        clinic.fhir.add_fault("POST", "", "422", times=1000)
+        clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
+        await clinic.passes(3 * HOUR)
+        assert inbound(clinic) == []
+        if answer:
+            clinic.fhir.put({**_lost(clinic), "status": answer}, clinic.clock.now())
+        clinic.fhir.clear_faults()
+        await clinic.passes(1200)
+
+    clinic = at(visit)
+
+    assert len(inbound(clinic)) == 1
+    assert _lost(clinic)["status"] == (answer or "cancelled")
+
+
+def _lost(clinic: Site) -> dict[str, Any]:
+    [task] = [one for one in clinic.fhir.resources("Task") if one["code"]["coding"][0]["code"] == "fix-data"]
+    return task
