@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import structlog
-import uvicorn
 
 from adapter.cli.listening import listen
 from adapter.cli.root import ConfigOption, app
@@ -17,6 +14,7 @@ from adapter.config import Settings, load
 from adapter.errors import ConfigError, Temporary
 from adapter.fhir.probe import Probe, probe
 from adapter.telemetry import configure
+from adapter.web.server import Server
 from adapter.wiring import Adapter, adapter
 
 _log = structlog.get_logger(__name__)
@@ -68,7 +66,7 @@ async def serve(running: Adapter, bound: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    server = _Server(running)
+    server = Server(running.app)
     serving, working = asyncio.create_task(server.serve(sockets=[bound])), asyncio.create_task(work(running))
     stopping = asyncio.create_task(stop.wait())
     _log.info("adapter.started", life=running.context.life, public_url=running.settings.public_url)
@@ -82,22 +80,3 @@ async def serve(running: Adapter, bound: socket.socket) -> None:
     for result in (*worked, *served):
         if isinstance(result, Exception):
             raise result
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: one signal ends the work first, then the serving."""
-
-    def __init__(self, running: Adapter) -> None:
-        super().__init__(
-            uvicorn.Config(
-                running.app,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                timeout_graceful_shutdown=5,
-            )
-        )
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield

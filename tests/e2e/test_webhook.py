@@ -18,6 +18,7 @@ from adapter.metriport.webhook import sign
 from adapter.simulators.http import Response
 from adapter.simulators.metriport import SANDBOX_PATIENTS
 from adapter.web.app import BODY_SECONDS, MOST_BYTES
+from adapter.web.server import HEAD_SECONDS
 from tests.e2e.machine import Machine, exit_code, machine, wait_until
 from tests.integration.canary import Order, Talkative
 from tests.neighbours.simulator import serving
@@ -323,3 +324,40 @@ def test_gigabytes_and_drips_are_refused_while_good_calls_are_answered(here: Mac
     assert max(sent[4:]) <= 2 * BODY_SECONDS + 10
     assert max(took) < 4
     assert grown < 5 * MOST_BYTES
+
+
+async def _let_go(port: int, *pieces: bytes) -> tuple[bytes, float]:
+    """What is heard on a connection that says these, one a second, until it is ended; and after how many seconds."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    heard = asyncio.create_task(reader.read())
+    with suppress(ConnectionError):
+        for piece in pieces:
+            if heard.done():
+                break
+            writer.write(piece)
+            await asyncio.sleep(1)
+    said = await asyncio.wait_for(heard, 30)
+    writer.close()
+    return said, loop.time() - began
+
+
+def test_who_is_slow_to_ask_is_not_waited_for(here: Machine) -> None:
+    whole = b"GET /health/live HTTP/1.1\r\nhost: adapter\r\n\r\n"
+    drip = [b"GET /health/live HTTP/1.1\r\n", *[b"x-more: x\r\n"] * 60]
+
+    async def all_at_once() -> list[tuple[bytes, float]]:
+        calls = [
+            _let_go(here.port),
+            _let_go(here.port, *drip),
+            _let_go(here.port, whole, *drip),
+            _let_go(here.port, whole, b"", b"", whole),
+        ]
+        return await asyncio.gather(*calls)
+
+    with _receiver(here):
+        ends = asyncio.run(all_at_once())
+
+    assert [said.count(b"200 OK") for said, _ in ends] == [0, 0, 1, 2]
+    assert all(seconds < 3 * HEAD_SECONDS for _, seconds in ends)
