@@ -16,6 +16,7 @@ from adapter.domain.resource import items, text
 
 MOST_CANDIDATES: Final = 10
 
+_IDENTIFIER: Final = "identifier"
 _ZIP_DIGITS: Final = 5
 _PHONE_DIGITS: Final = 10
 _OTHERS: Final = re.compile(r"\D")
@@ -45,14 +46,24 @@ class Candidate:
 _WEIGHTS: Final = {Match.AGREES: 2, Match.DIFFERS: -1, Match.MISSING: 0}
 
 
-def ranked(person: Mapping[str, Any], patients: Iterable[Mapping[str, Any]]) -> list[Candidate]:
-    """The Patients in which at least one field agrees, best first, each once, not too many."""
-    compared = {
-        str(patient.get("id")): Candidate(id=str(patient.get("id")), marks=compare(person, patient))
-        for patient in patients
+def ranked(
+    person: Mapping[str, Any],
+    patients: Iterable[Mapping[str, Any]],
+    *,
+    known: Iterable[Mapping[str, Any]] = (),
+) -> list[Candidate]:
+    """The Patients in which at least one field agrees, best first, each once, not too many.
+
+    The `known` carry an id that the message tells: they go before all others, whatever else agrees.
+    """
+    marks = {str(patient.get("id")): compare(person, patient) for patient in patients}
+    marks |= {
+        str(patient.get("id")): {_IDENTIFIER: Match.AGREES, **compare(person, patient)} for patient in known
     }
-    fitting = [one for one in compared.values() if Match.AGREES in one.marks.values()]
-    return sorted(fitting, key=lambda one: (-one.weight, one.id))[:MOST_CANDIDATES]
+    fitting = [Candidate(id=id, marks=found) for id, found in marks.items() if Match.AGREES in found.values()]
+    return sorted(fitting, key=lambda one: (_IDENTIFIER not in one.marks, -one.weight, one.id))[
+        :MOST_CANDIDATES
+    ]
 
 
 def compare(person: Mapping[str, Any], patient: Mapping[str, Any]) -> dict[str, Match]:

@@ -197,6 +197,7 @@ def _is_deeper(value: Any, levels: int) -> bool:
 
 
 _Reader = Callable[[Event, Mapping[str, Any]], Webhook | None]
+_MOST_EXTERNAL_ID: Final = 1000
 _LINKS: Final = ("url", "bundleUrl", "downloadUrl", "messageUrl")
 
 
@@ -226,9 +227,15 @@ def _received(event: Event, body: Mapping[str, Any]) -> Webhook:
         **vars(event),
         links=tuple(dict.fromkeys(link for link in links if link)),
         patient=wire.identifier(payload.get("patientId")),
-        external_id=wire.sentence(payload.get("externalId")),
+        external_id=_external_id(payload.get("externalId")),
         named=wire.identifier(payload.get("id")),
     )
+
+
+def _external_id(stated: object) -> str | None:
+    """As it stands, or not at all: one that was mended may be the id of somebody else."""
+    told = text(stated)
+    return told if told and told.isprintable() and len(told) <= _MOST_EXTERNAL_ID else None
 
 
 _READERS: Final[dict[str, _Reader]] = {

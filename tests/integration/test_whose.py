@@ -28,18 +28,14 @@ async def _tell(clinic: Site, **ids: Any) -> None:
     call = json.loads(clinic.metriport.calls_due(now)[-1].body)
     body = {**call, "payload": {**call["payload"], **ids}}
     clinic.metriport.announce("message.received", now, body=body)
-    await clinic.passes(20)
+    await clinic.passes(2)
 
 
 def _told(*people: Json, system: str | None = None, **ids: Any) -> str | None:
     """The subject of a message that was told of so, where these Patients are known."""
 
     async def visit(clinic: Site) -> None:
-        if system:
-            await clinic.stop()
-            own = clinic.settings.patients.model_copy(update={"external_id_system": system})
-            clinic.settings = clinic.settings.model_copy(update={"patients": own})
-            await clinic.start()
+        await _own_system(clinic, system)
         for one in people:
             clinic.write(one)
         await _tell(clinic, **ids)
@@ -50,6 +46,13 @@ def _told(*people: Json, system: str | None = None, **ids: Any) -> str | None:
     assert ("subject" in found) == (clinic.fhir.resources("Task") == [])
     subject: str | None = found.get("subject", {}).get("reference")
     return subject
+
+
+async def _own_system(clinic: Site, system: str | None) -> None:
+    await clinic.stop()
+    own = clinic.settings.patients.model_copy(update={"external_id_system": system})
+    clinic.settings = clinic.settings.model_copy(update={"patients": own})
+    await clinic.start()
 
 
 def someone(id: str, value: str, **elements: Any) -> Json:
@@ -69,14 +72,106 @@ def test_a_patient_who_is_not_in_use_any_more_gets_no_message() -> None:
     assert _told(patient(active=True), patientId=KNOWN) == "Patient/maple"
 
 
-@pytest.mark.parametrize("value", ["7,8", "urn:x|8", "7$8", "8\\"])
-def test_an_own_id_is_taken_literally(value: str) -> None:
-    assert _told(someone("eight", "8"), system=OWN, externalId=value) is None
+ALMOST: Final = {
+    "comma": "a7,a8",
+    "comma at the end": "a8,",
+    "bar": "|a8",
+    "its system": f"{OWN}|a8",
+    "other system": f"{PATIENT_ID}|a8",
+    "dollar": "a7$a8",
+    "backslash": "a8\\",
+    "escaped": "a7\\,a8",
+    "asterisk": "a8*",
+    "other case": "A8",
+    "space before": " a8",
+    "space after": "a8 ",
+    "space inside": "a 8",
+    "only space": " ",
+    "empty": "",
+    "very long": "a8" * 5000,
+    "as long as can be": "a8" * 500,
+    "wide digit": "a\uff18",
+    "accent": "a8\u0301",
+    "invisible": "a8\u200b",
+    "NUL": "a8\x00",
+    "line end": "a8\n",
+    "half a character": "a8\ud800",
+    "path": "../Patient/a8",
+    "query": "a8?x=1",
+    "version": "a8/_history/1",
+    "escaped in a URL": "a%38",
+}
 
 
-@pytest.mark.parametrize("value", ["7", "7,8", "7|8", "7$8", "7\\8"])
+@pytest.mark.parametrize("name", ["patientId", "externalId"])
+@pytest.mark.parametrize("system", [OWN, None])
+def test_an_id_is_taken_literally(name: str, system: str | None) -> None:
+    """A Patient has the id `a8`, in every place where it could be looked for; the messages tell almost that."""
+
+    async def visit(clinic: Site) -> None:
+        await _own_system(clinic, system)
+        linked = [{"system": PATIENT_ID, "value": "a8"}, {"system": OWN, "value": "a8"}]
+        clinic.write(someone("a8", "a8", identifier=linked))
+        clinic.write(someone("long", ("a8" * 500)[:999] + "…"))
+        for value in ALMOST.values():
+            await _tell(clinic, **{name: value})
+        await _tell(clinic, **{name: "a8"})
+
+    found = inbound(at(visit))
+
+    owners = [one.get("subject", {}).get("reference") for one in found]
+    assert dict(zip([*ALMOST, "itself"], owners, strict=True)) == {
+        **dict.fromkeys(ALMOST),
+        "itself": "Patient/a8",
+    }
+
+
+@pytest.mark.parametrize("value", ["7", "7,8", "7|8", "7$8", "7\\8", " 7", "7 8", "Ä7", "7" * 1000])
 def test_an_own_id_finds_its_patient(value: str) -> None:
     assert _told(someone("its", value), someone("eight", "8"), system=OWN, externalId=value) == "Patient/its"
+
+
+def test_an_own_id_is_one_of_its_own_system_and_not_a_former_one() -> None:
+    elsewhere = someone("elm", "7", identifier=[{"system": "urn:others", "value": "8"}, {"value": "8"}])
+    former = someone("fir", "9", identifier=[{"system": OWN, "value": "8", "use": "old"}])
+
+    assert _told(elsewhere, former, system=OWN, externalId="8") is None
+
+
+def test_a_patient_who_was_merged_into_another_gets_no_message() -> None:
+    merged = [{"other": {"reference": "Patient/maple"}, "type": "replaced-by"}]
+    related = [{"other": {"reference": "Patient/maple"}, "type": "seealso"}]
+
+    assert _told(someone("birch", "1", link=merged), externalId="birch") is None
+    assert _told(someone("birch", "1", link=related), externalId="birch") == "Patient/birch"
+
+
+def test_an_own_id_does_not_count_against_a_link_to_somebody_else() -> None:
+    assert _told(patientId=OTHER, externalId="maple") is None
+    assert _told(externalId="maple") == "Patient/maple"
+
+
+@pytest.mark.parametrize("refused", [None, "/medical/v1/patient"])
+def test_all_patients_with_the_messages_ids_are_candidates(refused: str | None) -> None:
+    """Also where Metriport does not say who that is."""
+
+    async def visit(clinic: Site) -> None:
+        if refused:
+            clinic.metriport.add_fault("GET", refused, "503", times=1000)
+        clinic.write(patient(id="twin", name=[{"family": "Birch"}]))
+        clinic.write(someone("own", "1"))
+        await _tell(clinic, patientId=KNOWN, externalId="own")
+
+    [task] = at(visit).fhir.resources("Task")
+
+    offered = {one["valueReference"]["reference"]: _marks(one) for one in task["input"]}
+    assert {*offered} == {"Patient/maple", "Patient/twin", "Patient/own"}
+    assert {marks["identifier"] for marks in offered.values()} == {"agrees"}
+
+
+def _marks(candidate: Json) -> dict[str, str]:
+    marks = [part["extension"] for part in candidate["extension"]]
+    return {field["valueCode"]: mark["valueCode"] for field, mark in marks}
 
 
 async def _content(clinic: Site, content: Json, **ids: Any) -> None:
@@ -110,6 +205,15 @@ def test_searches_that_are_only_a_help_may_be_refused(refused: str) -> None:
     [task] = clinic.fhir.resources("Task")
     assert [one["identifier"]["value"] for one in found["recipient"]] == ["1234567893"]
     assert ("input" in task) == (refused != "/Patient/_search")
+
+
+@pytest.mark.parametrize("family", ["Map\ud800le", "Maple,Birch", "Maple\\", "x" * 10_000])
+def test_a_name_that_is_hard_to_search_for_keeps_no_message_out(family: str) -> None:
+    async def visit(clinic: Site) -> None:
+        person = {"resourceType": "Patient", "name": [{"family": family}], "birthDate": "1980-02-01"}
+        await _content(clinic, _bundle(_communication(1), person))
+
+    assert len(inbound(at(visit))) == 1
 
 
 def test_a_document_that_has_a_number_in_its_message_is_not_the_one_of_another_message() -> None:

@@ -10,8 +10,9 @@ from typing import Final
 from adapter.domain.candidates import Candidate, birth_date, families, ranked
 from adapter.domain.canonical import NPI_SYSTEM, PATIENT_ID
 from adapter.domain.received import Received
-from adapter.domain.resource import LocalReference, Resource, identifiers
-from adapter.errors import Rejected
+from adapter.domain.resource import LocalReference, Resource, identifiers, items
+from adapter.domain.text import well_formed
+from adapter.errors import Rejected, Temporary
 from adapter.pipelines.inbound.context import Context
 
 _MOST: Final = 50  # resources that one search may bring
@@ -29,19 +30,18 @@ class Whose:
 
 
 async def whose(context: Context, received: Received) -> Whose:
-    """The one Patient that carries an id which the message tells, else candidates by demographics."""
-    found = await _known(context, received)
-    if len(found) == 1:
-        return Whose(patient=LocalReference(type="Patient", id=found.pop()))
-    person = dict(received.person or {}) or await _person(context, received)
-    if person is None:
-        return Whose()
-    return Whose(candidates=ranked(person, await _alike(context, person)))
+    """The one Patient that carries an id which the message tells, else candidates: by these ids, and by demographics."""
+    known = await _known(context, received)
+    fitting = [id for id, patient in known.items() if _is_in_use(patient)]
+    if len(fitting) == 1 and not _is_anothers(known[fitting[0]], received.patient):
+        return Whose(patient=LocalReference(type="Patient", id=fitting[0]))
+    person = dict(received.person or {}) or await _person(context, received) or {}
+    return Whose(candidates=ranked(person, await _alike(context, person), known=known.values()))
 
 
-async def _known(context: Context, received: Received) -> set[str]:
+async def _known(context: Context, received: Received) -> dict[str, Resource]:
     """The Patients under the message's ids; under both of them, when they disagree: then nobody is certain."""
-    found: set[str] = set()
+    found: dict[str, Resource] = {}
     if received.patient:
         found |= await _with_identifier(context, "Patient", PATIENT_ID, received.patient)
     if received.external_id:
@@ -50,19 +50,35 @@ async def _known(context: Context, received: Received) -> set[str]:
             found |= await _with_identifier(context, "Patient", system, received.external_id)
         else:
             patient = await context.fhir.read("Patient", received.external_id)
-            found |= _in_use([patient] if patient else [])
+            found |= _by_id([patient] if patient else [])
     return found
 
 
-async def _with_identifier(context: Context, type: str, system: str, value: str) -> set[str]:
-    asked = f"{system}|{_ESCAPED.sub(_ESCAPE, value)}"
-    found = await context.fhir.find(type, [("identifier", asked)], limit=_MOST)
+async def _with_identifier(context: Context, type: str, system: str, value: str) -> dict[str, Resource]:
+    found = await context.fhir.find(type, [("identifier", f"{system}|{_literal(value)}")], limit=_MOST)
     # Whose it is must not rest on how a server reads a comma: the identifier is looked for once more.
-    return _in_use(one for one in found if value in identifiers(one, system))
+    return _by_id(one for one in found if value in identifiers(one, system))
 
 
-def _in_use(found: Iterable[Resource]) -> set[str]:
-    return {str(one["id"]) for one in found if one.get("active") is not False}
+def _literal(value: str) -> str:
+    """The value of a search parameter, whatever somebody else wrote."""
+    return _ESCAPED.sub(_ESCAPE, well_formed(value))
+
+
+def _by_id(found: Iterable[Resource]) -> dict[str, Resource]:
+    return {str(one["id"]): one for one in found}
+
+
+def _is_in_use(resource: Resource) -> bool:
+    """A Patient that was merged into another must no longer be used (https://hl7.org/fhir/R4/valueset-link-type.html)."""
+    merged = any(link.get("type") == "replaced-by" for link in items(resource.get("link")))
+    return resource.get("active") is not False and not merged
+
+
+def _is_anothers(patient: Resource, told: str | None) -> bool:
+    """Whether the Patient is linked to somebody else at Metriport than the message tells: its two ids disagree."""
+    links = identifiers(patient, PATIENT_ID)
+    return told is not None and bool(links) and told not in links
 
 
 async def _person(context: Context, received: Received) -> Resource | None:
@@ -70,13 +86,13 @@ async def _person(context: Context, received: Received) -> Resource | None:
         return None
     try:
         return await context.mail.person(received.patient)
-    except Rejected:
+    except (Temporary, Rejected):
         return None  # candidates are a help, no condition
 
 
 async def _alike(context: Context, person: Resource) -> list[Resource]:
     born = birth_date(person)
-    searches = [[("family", family)] for family in families(person)[:2]]
+    searches = [[("family", _literal(family))] for family in families(person)[:2]]
     if born:
         searches.append([("birthdate", born)])
     try:
@@ -91,4 +107,5 @@ async def practitioner(context: Context, npi: str) -> LocalReference | None:
         found = await _with_identifier(context, "Practitioner", NPI_SYSTEM, npi)
     except Rejected:
         return None
-    return LocalReference(type="Practitioner", id=found.pop()) if len(found) == 1 else None
+    fitting = [id for id, one in found.items() if _is_in_use(one)]
+    return LocalReference(type="Practitioner", id=fitting[0]) if len(fitting) == 1 else None

@@ -81,6 +81,16 @@ def test_the_best_go_first_and_those_without_any_agreement_do_not_go_at_all() ->
     assert [one.id for one in ranked(PERSON, [other, near, same, near])] == ["same", "near"]
 
 
+def test_those_who_carry_an_id_of_the_message_go_before_all_others() -> None:
+    linked = {"resourceType": "Patient", "id": "linked", "name": [{"family": "Else"}]}
+
+    found = ranked(PERSON, [a_patient("same"), linked], known=[linked])
+
+    assert [one.id for one in found] == ["linked", "same"]
+    assert (found[0].marks["identifier"], found[0].marks["family"]) == (Match.AGREES, Match.DIFFERS)
+    assert [one.marks for one in ranked({}, [], known=[linked])] == [{"identifier": Match.AGREES}]
+
+
 def test_there_are_never_too_many() -> None:
     found = ranked(PERSON, [a_patient(f"p{number:02}") for number in range(30, 0, -1)])
 

@@ -205,6 +205,24 @@ def test_a_received_message_without_anything_usable_is_still_one(payload: object
     assert final_status(received_call(payload=payload)) is None
 
 
+@pytest.mark.parametrize("stated", [" 8", "8 ", "7,8", "a|8", "7$8", "7\\8", "Ä 7", "8" * 1000])
+def test_an_own_id_is_told_as_it_stands(stated: str) -> None:
+    found = read(received_call(payload={"externalId": stated}))
+
+    assert isinstance(found, ReceivedEvent)
+    assert found.external_id == stated
+
+
+@pytest.mark.parametrize(
+    "stated", ["", " ", "8\x00", "8\n", "8\u200b", "8\ud800", "8" * 1001, 8, ["8"], None]
+)
+def test_an_own_id_that_cannot_be_one_is_not_mended(stated: object) -> None:
+    found = read(received_call(payload={"externalId": stated}))
+
+    assert isinstance(found, ReceivedEvent)
+    assert found.external_id is None
+
+
 def test_links_and_ids_of_a_received_message_are_not_in_its_repr() -> None:
     shown = repr(read(received_call(payload={"url": LINK, "patientId": ID, "externalId": "MRN 7"})))
 
