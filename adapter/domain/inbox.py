@@ -140,13 +140,14 @@ def owned_task(made: Resource, *, id: str, communication: str) -> Resource:
     }
 
 
-def chosen(task: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The value of the person's choice: `output` of type `choice`; an empty reference without one."""
-    for output in items(task.get("output")):
-        kind = obj(output.get("type"))
-        if has_code([kind], TASK_SYSTEM, "choice") or kind.get("text") == "choice":
-            return obj(output.get("valueReference"))
-    return {}
+def chosen(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The person's choice: the references of each `output` of type `choice`, an empty one where there is none."""
+    return [
+        obj(output.get("valueReference"))
+        for output in items(task.get("output"))
+        if has_code([output.get("type")], TASK_SYSTEM, "choice")
+        or obj(output.get("type")).get("text") == "choice"
+    ]
 
 
 def lost_message_task_id(name: str) -> str:

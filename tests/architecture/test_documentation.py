@@ -37,4 +37,4 @@ def test_every_url_of_our_own_in_the_readme_exists_in_the_code() -> None:
 def test_the_answer_in_the_readme_chooses_a_patient() -> None:
     blocks = re.findall(r"```json\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
 
-    assert chosen(json.loads(blocks[1])) == {"reference": "Patient/robin-maple"}
+    assert chosen(json.loads(blocks[1])) == [{"reference": "Patient/robin-maple"}]

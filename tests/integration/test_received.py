@@ -273,28 +273,28 @@ def test_candidates_are_those_whose_demographics_are_alike_best_first() -> None:
     assert marks["postalCode"] == "missing"
 
 
-def _answer(clinic: Site, status: str = "completed", **output: Any) -> None:
+def _answer(clinic: Site, *choices: Json, status: str = "completed") -> None:
     [task] = clinic.fhir.resources("Task")
     kind = {"coding": [{"system": TASK_SYSTEM, "code": "choice"}]}
-    chosen = {"output": [{"type": kind, **output}]} if output else {}
+    chosen = {"output": [{"type": kind, **one} for one in choices]} if choices else {}
     clinic.write({**task, "status": status, **chosen})
 
 
 CHOSEN: Final[Json] = {"valueReference": {"reference": "Patient/maple"}}
 
 
-def _answered(status: str = "completed", **output: Any) -> Site:
+def _answered(*choices: Json, status: str = "completed") -> Site:
     async def visit(clinic: Site) -> None:
         clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
         await clinic.passes(60)
-        _answer(clinic, status, **output)
+        _answer(clinic, *choices, status=status)
         await clinic.passes(60)
 
     return at(visit)
 
 
 def test_completing_the_task_moves_the_whole_message() -> None:
-    clinic = _answered(**CHOSEN)
+    clinic = _answered(CHOSEN)
 
     [found] = inbound(clinic)
     [task] = clinic.fhir.resources("Task")
@@ -311,25 +311,74 @@ def test_completing_the_task_moves_the_whole_message() -> None:
 
 @pytest.mark.parametrize("status", ["rejected", "cancelled"])
 def test_rejecting_the_task_leaves_the_message_unassigned(status: str) -> None:
-    clinic = _answered(status)
+    clinic = _answered(status=status)
 
     [task] = clinic.fhir.resources("Task")
     assert "subject" not in inbound(clinic)[0]
     assert (task["status"], task["businessStatus"]["coding"][0]["code"]) == (status, "applied")
 
 
-@pytest.mark.parametrize(
-    "output",
-    [{}, {"valueReference": {"reference": "Patient/nobody"}}, {"valueString": "the tall one"}],
-    ids=["none", "nobody", "words"],
-)
-def test_a_completed_task_without_a_choice_is_asked_again(output: Json) -> None:
-    clinic = _answered(**output)
+WRONG: Final[dict[str, list[Json]]] = {
+    "none": [],
+    "nobody": [{"valueReference": {"reference": "Patient/nobody"}}],
+    "words": [{"valueString": "the tall one"}],
+    "a practitioner": [{"valueReference": {"reference": "Practitioner/nakamura"}}],
+    "elsewhere": [{"valueReference": {"reference": "http://elsewhere.example/fhir/Patient/maple"}}],
+    "two": [CHOSEN, {"valueReference": {"reference": "Patient/birch"}}],
+    "one and words": [CHOSEN, {"valueString": "or the tall one"}],
+}
+
+
+@pytest.mark.parametrize("choices", WRONG.values(), ids=WRONG)
+def test_a_completed_task_without_one_patient_is_asked_again(choices: list[Json]) -> None:
+    seen: list[dict[str, int]] = []
+
+    async def visit(clinic: Site) -> None:
+        clinic.write({"resourceType": "Practitioner", "id": "nakamura"})
+        clinic.write(patient(id="birch", identifier=[]))
+        clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
+        await clinic.passes(60)
+        _answer(clinic, *choices)
+        await clinic.passes(120)
+        [task] = clinic.fhir.resources("Task")
+        assert (task["status"], task["businessStatus"]["coding"][0]["code"]) == ("requested", "open")
+        assert "exactly one" in task["statusReason"]["text"]
+        seen.append(versions(clinic))
+        _answer(clinic, CHOSEN)
+        await clinic.passes(60)
+
+    clinic = at(visit)
 
     [task] = clinic.fhir.resources("Task")
-    assert "subject" not in inbound(clinic)[0]
-    assert task["status"] == "requested"
-    assert "choice" in task["statusReason"]["text"]
+    assert sorted(seen[0].values()) == [1, 1, 1, 1, 1, 3]  # the answer, and what was said to it
+    assert inbound(clinic)[0]["subject"] == {"reference": "Patient/maple"}
+    assert "statusReason" not in task
+
+
+@pytest.mark.parametrize(
+    ("subject", "owner"),
+    [
+        ({"reference": "Patient/birch"}, {"reference": "Patient/birch"}),
+        ({"identifier": {"value": "elsewhere"}}, None),
+        ({"reference": "Group/team"}, None),
+    ],
+)
+def test_who_was_set_on_the_message_stays_whatever_is_chosen(subject: Json, owner: Json | None) -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.write(patient(id="birch", identifier=[]))
+        clinic.write({"resourceType": "Group", "id": "team", "type": "person", "actual": True})
+        clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
+        await clinic.passes(60)
+        clinic.write({**inbound(clinic)[0], "subject": subject})
+        _answer(clinic, CHOSEN)
+        await clinic.passes(60)
+
+    clinic = at(visit)
+
+    [task] = clinic.fhir.resources("Task")
+    assert inbound(clinic)[0]["subject"] == subject
+    assert [one.get("subject") for one in clinic.fhir.resources("DocumentReference")] == [owner] * 2
+    assert task["businessStatus"]["coding"][0]["code"] == "applied"
 
 
 def test_the_task_is_closed_when_somebody_set_the_patient_by_hand() -> None:
@@ -377,7 +426,7 @@ def test_a_replay_undoes_no_match() -> None:
     async def visit(clinic: Site) -> None:
         clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
         await clinic.passes(60)
-        _answer(clinic, **CHOSEN)
+        _answer(clinic, CHOSEN)
         await clinic.passes(60)
         _again(clinic, times=3)
         await clinic.passes(60)

@@ -18,6 +18,10 @@ _log = structlog.get_logger(__name__)
 
 _UNDECIDED: Final = "requested,received,accepted,ready,in-progress,on-hold"
 _INBOUND_ROUND: Final = 0
+_ASKED_AGAIN: Final = {
+    "text": "Not one Patient of this server was chosen. Put exactly one into `output` of type `choice`, then complete "
+    "the Task."
+}
 
 
 async def apply_answers(context: Context) -> int:
@@ -62,22 +66,21 @@ async def _once(context: Context, task: Resource, *, answered: bool) -> bool:
 
 async def _apply(context: Context, task: Resource, *, answered: bool) -> bool:
     communication = await _message_of(context, task)
-    if communication is not None and not is_inbound(communication):
-        return False
-    closed = {**task, "businessStatus": concept(TASK_STATE_SYSTEM, "applied")}
     if communication is None:
-        await _save(context, [saved(closed, version=version_of(task))])
+        await _save(context, [_closed(task)])
         return True
-    patient = local_reference(
-        obj(communication.get("subject")).get("reference"), base_url=context.fhir.base_url
-    )
-    if patient is None and answered:
+    if not is_inbound(communication):
+        return False
+    patient: LocalReference | None = None
+    if communication.get("subject"):
+        patient = _subject(context, communication)
+    elif answered:
         patient = await _choice(context, task)
         if patient is None:
             await _save(context, [saved(_asked_again(task), version=version_of(task))])
             return False
     moves = await _moves(context, communication, patient) if patient else []
-    await _save(context, [*moves, saved(closed, version=version_of(task))])
+    await _save(context, [*moves, _closed(task)])
     await context.ledger.note(
         str(communication["id"]),
         round=_INBOUND_ROUND,
@@ -90,6 +93,20 @@ async def _apply(context: Context, task: Resource, *, answered: bool) -> bool:
     return True
 
 
+def _closed(task: Resource) -> dict[str, Any]:
+    closed = {**task, "businessStatus": concept(TASK_STATE_SYSTEM, "applied")}
+    if task.get("statusReason") == _ASKED_AGAIN:
+        del closed["statusReason"]  # answered since
+    return saved(closed, version=version_of(task))
+
+
+def _subject(context: Context, communication: Resource) -> LocalReference | None:
+    """The Patient that somebody has set on the message: that one stays, whatever is chosen."""
+    reference = obj(communication.get("subject")).get("reference")
+    local = local_reference(reference, base_url=context.fhir.base_url)
+    return local if local and local.type == "Patient" else None
+
+
 async def _message_of(context: Context, task: Resource) -> Resource | None:
     focus = local_reference(obj(task.get("focus")).get("reference"), base_url=context.fhir.base_url)
     if focus is None or focus.type != "Communication":
@@ -98,15 +115,16 @@ async def _message_of(context: Context, task: Resource) -> Resource | None:
 
 
 async def _choice(context: Context, task: Resource) -> LocalReference | None:
-    choice = local_reference(chosen(task).get("reference"), base_url=context.fhir.base_url)
+    """The one Patient of this server that was chosen."""
+    found = {local_reference(one.get("reference"), base_url=context.fhir.base_url) for one in chosen(task)}
+    choice = found.pop() if len(found) == 1 else None
     if choice is None or choice.type != "Patient" or await context.fhir.read("Patient", choice.id) is None:
         return None
     return LocalReference(type="Patient", id=choice.id)
 
 
 def _asked_again(task: Resource) -> Resource:
-    sentence = "No Patient of this server was chosen. Put one into `output` of type `choice`, then complete the Task."
-    return {**task, "status": "requested", "statusReason": {"text": sentence}}
+    return {**task, "status": "requested", "statusReason": _ASKED_AGAIN}
 
 
 async def _moves(context: Context, communication: Resource, patient: LocalReference) -> list[dict[str, Any]]:

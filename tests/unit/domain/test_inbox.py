@@ -157,18 +157,23 @@ CHOICE: Final = {"coding": [{"system": TASK_SYSTEM, "code": "choice"}]}
 
 
 @pytest.mark.parametrize(
-    ("output", "reference"),
+    ("output", "references"),
     [
-        ([{"type": CHOICE, "valueReference": {"reference": "Patient/p"}}], "Patient/p"),
-        ([{"type": {"text": "choice"}, "valueReference": {"reference": "Patient/p"}}], "Patient/p"),
-        ([{"type": {"text": "note"}, "valueReference": {"reference": "Patient/p"}}], None),
-        ([{"type": CHOICE, "valueString": "p"}], None),
-        ("x", None),
-        (None, None),
+        ([{"type": CHOICE, "valueReference": {"reference": "Patient/p"}}], ["Patient/p"]),
+        ([{"type": {"text": "choice"}, "valueReference": {"reference": "Patient/p"}}], ["Patient/p"]),
+        (
+            [{"type": CHOICE, "valueReference": {"reference": f"Patient/{id}"}} for id in "pq"],
+            ["Patient/p", "Patient/q"],
+        ),
+        ([{"type": {"text": "note"}, "valueReference": {"reference": "Patient/p"}}], []),
+        ([{"valueReference": {"reference": "Patient/p"}}], []),
+        ([{"type": CHOICE, "valueString": "p"}], [None]),
+        ("x", []),
+        (None, []),
     ],
 )
-def test_the_choice_in_a_task(output: object, reference: str | None) -> None:
-    assert chosen({"output": output}).get("reference") == reference
+def test_the_choices_in_a_task(output: object, references: list[str | None]) -> None:
+    assert [one.get("reference") for one in chosen({"output": output})] == references
 
 
 def test_the_task_about_a_lost_message_is_valid_and_says_what_to_do() -> None:
