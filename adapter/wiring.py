@@ -26,6 +26,7 @@ from adapter.domain.resource import Resource
 from adapter.errors import AdapterError, ConfigError, Conflict, Rejected, Temporary
 from adapter.fhir.client import FhirClient
 from adapter.fhir.doorbell import ring
+from adapter.fhir.probe import Probe, Probed, probe
 from adapter.fhir.subscription import Outcome, ensure, wanted
 from adapter.ledger.insights import Insights, open_insights
 from adapter.ledger.store import Store, open_ledger
@@ -94,6 +95,16 @@ class Adapter:
     def app(self) -> ASGIApp:
         """The ASGI application."""
         return create_app(self)
+
+    async def probe(self) -> Probed:
+        """Tries what the FHIR server can do; one that gives all ids itself is written to accordingly from now on.
+
+        Raises:
+            Temporary: it does not answer.
+        """
+        probed = await probe(self.fhir, self.context.policy.marker)
+        self.fhir.assigns_ids = probed.ok(Probe.UPDATE_AS_CREATE) is False
+        return probed
 
     async def webhook(self, raw: bytes, *, signature: str | None) -> bytes:
         """Verifies and keeps a delivery; gives the body of the 200 once it is committed."""

@@ -66,6 +66,7 @@ async def _reconcile(settings: Settings, *, since: timedelta, quiet: bool) -> Re
                 "Another adapter is at work on this ledger; it reconciles by itself. Stop it first."
             )
         try:
+            await running.probe()
             rebuilt = await patrol(context)
             listed = await list_received(inbound, since=now - since)
             received = await _work_off(running, listed, quiet=quiet)

@@ -12,7 +12,7 @@ from adapter.cli.listening import listen
 from adapter.cli.root import ConfigOption, app
 from adapter.config import Settings, load
 from adapter.errors import ConfigError, Temporary
-from adapter.fhir.probe import Probe, probe
+from adapter.fhir.probe import Probe
 from adapter.telemetry import configure
 from adapter.web.server import Server
 from adapter.wiring import Adapter, adapter
@@ -44,7 +44,7 @@ async def work(running: Adapter) -> None:
     """
     while True:
         try:
-            probed = await probe(running.fhir, running.context.policy.marker)
+            probed = await running.probe()
             break
         except Temporary as trouble:
             _log.warning("fhir.unreachable", detail=str(trouble), next_try_seconds=_PROBE_SECONDS)

@@ -79,6 +79,12 @@ def _seconds(stated: str) -> float:
 def simulate_fhir(
     port: Port = 8081,
     conflict: Annotated[int, typer.Option(help="Status of a version conflict.")] = 409,
+    client_ids: Annotated[
+        bool, typer.Option("--client-ids/--no-client-ids", help="Whether clients may choose ids.")
+    ] = True,
 ) -> None:
     """A pretend FHIR R4 server, as far as the adapter needs one."""
-    _serve(_listen(port), lambda url: fhir.World(base_url=f"{url}/fhir", conflict=conflict))
+    _serve(
+        _listen(port),
+        lambda url: fhir.World(base_url=f"{url}/fhir", conflict=conflict, client_ids=client_ids),
+    )

@@ -21,6 +21,9 @@ ORGANIZATION_ID: Final = f"{_IDENTIFIERS}/organization-id"
 COMMUNICATION_ID: Final = f"{_IDENTIFIERS}/communication-id"
 DOCUMENT_ID: Final = f"{_IDENTIFIERS}/documentreference-id"
 
+# Ids of the adapter's own, on a server that gives all ids itself.
+OWN_ID: Final = f"{CANONICAL}/identifiers/id"
+
 URI_SYSTEM: Final = "urn:ietf:rfc:3986"
 NPI_SYSTEM: Final = "http://hl7.org/fhir/sid/us-npi"
 DIRECT_TELECOM: Final = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-direct"

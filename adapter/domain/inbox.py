@@ -33,13 +33,14 @@ DECIDED: Final = ("completed", "rejected", "cancelled")  # of a Task's states, t
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """An attachment whose bytes are on the FHIR server, as a Binary."""
+    """An attachment whose bytes are on the FHIR server, as a Binary; `late`, to be created with its document."""
 
     id: str
     binary: str
     size: int
     content_type: str
     enclosure: Enclosure = field(repr=False)
+    late: Resource | None = field(default=None, repr=False)
 
     @property
     def attachment(self) -> dict[str, Any]:

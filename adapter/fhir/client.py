@@ -12,11 +12,11 @@ import httpx
 from adapter.domain.attachment import MOST_BYTES
 from adapter.domain.resource import Resource, local_reference
 from adapter.errors import AdapterError, Conflict, Rejected, Temporary
-from adapter.fhir import binary, capabilities, wire
+from adapter.fhir import binary, capabilities, own, wire
 from adapter.fhir.answers import is_absent
 from adapter.fhir.capabilities import Capabilities
-from adapter.fhir.transport import Reply, Transport, grouped
-from adapter.ports.fhir import Presence
+from adapter.fhir.transport import CONTENT_TIMEOUT, Reply, Transport, grouped
+from adapter.ports.fhir import Place, Presence
 
 PAGE_SIZE: Final = 200
 MOST_PAGES: Final = 1000
@@ -32,8 +32,10 @@ class FhirClient:
     """A FHIR R4 server over one pooled HTTP client, which stays the caller's to close.
 
     `authorization` is the whole header value; it goes to the base's origin and nowhere else.
-    Resources come and go as plain JSON objects.
+    Resources come and go as plain JSON objects. `assigns_ids` is to be set where the server gives all ids itself.
     """
+
+    assigns_ids = False
 
     def __init__(
         self,
@@ -67,15 +69,34 @@ class FhirClient:
             raise
         return wire.resource(value, what=f"GET {path}", type=type, id=id)
 
-    async def presence(self, type: str, id: str) -> Presence:
-        """Whether the resource is there, was deleted (410), or never was."""
+    async def locate(self, type: str, id: str) -> Place:
+        """Where the resource is that was created under this id of the adapter's own; 410 says that it was deleted."""
+        if self.assigns_ids:
+            found = [str(one["id"]) async for one in self.search(type, own.criteria(id))]
+            presence = Presence.THERE if found else Presence.UNSEEN
+            return Place(presence=presence, id=min(found, default=id))
         try:
             await self._fhir.request("GET", wire.location(type, id))
         except Rejected as error:
             if not is_absent(error):
                 raise
-            return Presence.DELETED if error.status == _GONE else Presence.NEVER
-        return Presence.THERE
+            return Place(presence=Presence.DELETED if error.status == _GONE else Presence.NEVER, id=id)
+        return Place(presence=Presence.THERE, id=id)
+
+    async def create_all(self, resources: Sequence[Resource]) -> list[str]:
+        """Creates all of them under their ids, or none, and gives their ids on the server.
+
+        Raises:
+            Conflict: of one there are several already.
+        """
+        if self.assigns_ids:
+            reply = await self._fhir.request("POST", "", data=own.posts(resources), patience=CONTENT_TIMEOUT)
+            return own.ids(_bundle(reply), resources, base_url=self.base_url)
+        if len(resources) == 1:
+            await self.put(resources[0])
+        else:
+            await self.transaction(own.puts(resources))
+        return [str(one["id"]) for one in resources]
 
     async def find(self, type: str, parameters: Sequence[tuple[str, str]], *, limit: int) -> list[Resource]:
         """The first matches, by `POST {type}/_search`: what is searched for stands in no URL."""
@@ -135,17 +156,22 @@ class FhirClient:
         content: Callable[[], AsyncIterator[bytes]],
         size: int,
         security_context: str | None,
-    ) -> None:
+    ) -> Resource | None:
         """Creates or replaces a Binary with the `size` bytes of `content`, without holding them.
 
-        The same content again makes no new version. HAPI heeds no `If-None-Match` here, so whether there is one
+        On a server that gives all ids itself it is held and given, for `create_all`. The same content again makes no new version. HAPI heeds no `If-None-Match` here, so whether there is one
         already is the caller's to ask.
         """
+        if self.assigns_ids:
+            return await own.inline(
+                id, content_type=content_type, content=content(), security_context=security_context
+            )
         path = wire.location("Binary", id)
         document = binary.Document(
             id, content_type=content_type, content=content(), size=size, security_context=security_context
         )
         await self._fhir.store(path, document, length=document.length)
+        return None
 
     async def create(
         self, resource: Resource, *, if_none_exist: Sequence[tuple[str, str]] | None = None
@@ -179,8 +205,7 @@ class FhirClient:
 
     async def transaction(self, bundle: Resource) -> Resource:
         """Carries the whole transaction out, or nothing of it; the server's response Bundle."""
-        reply = await self._fhir.request("POST", "", data=bundle)
-        return wire.resource(reply.value, what="POST a transaction", type="Bundle")
+        return _bundle(await self._fhir.request("POST", "", data=bundle))
 
     async def search(
         self, type: str, parameters: Sequence[tuple[str, str]]
@@ -253,6 +278,10 @@ class FhirClient:
         # By version first: a plain read may already show somebody else's next edit.
         exact = await self.read_version(type, id, version) if version else None
         return exact or await self.read(type, id)
+
+
+def _bundle(reply: Reply) -> Resource:
+    return wire.resource(reply.value, what="POST a transaction", type="Bundle")
 
 
 def _path(resource: Resource) -> str:

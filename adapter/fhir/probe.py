@@ -96,8 +96,9 @@ async def _make_unnamed(
     return made, Finding(
         probe=Probe.UPDATE_AS_CREATE,
         ok=False,
-        sentence=f"Client ids are refused (HTTP {status}): what is created stays unique only if a search shows at "
-        "once what was written. Allow client ids (HAPI: hapi.fhir.client_id_strategy=ALPHANUMERIC).",
+        sentence=f"Client ids are refused (HTTP {status}): what comes in is looked for by identifier, and is there "
+        "exactly once only if a search shows at once what was written; attachments pass through memory as a whole. "
+        "Better allow client ids (HAPI: hapi.fhir.client_id_strategy=ALPHANUMERIC).",
     )
 
 

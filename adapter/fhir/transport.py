@@ -89,6 +89,7 @@ class Transport(AsyncFHIRClient):
         params: Mapping[str, Any] | None = None,
         form: Sequence[tuple[str, str]] | None = None,
         headers: Mapping[str, str] | None = None,
+        patience: httpx.Timeout = TIMEOUT,
     ) -> Reply:
         """One exchange, never repeated here.
 
@@ -102,8 +103,9 @@ class Transport(AsyncFHIRClient):
             request = self._request(method, path, data=data, params=params, headers=headers)
         else:
             request = self._asking(path, form)
+        request.extensions["timeout"] = patience.as_dict()
         with _typed(what):
-            async with asyncio.timeout(WHOLE_SECONDS):
+            async with asyncio.timeout(max(patience.read or 0.0, WHOLE_SECONDS)):
                 response = await self._http.send(request, auth=None, follow_redirects=False)
         answer = Answer(status=response.status_code, headers=_lower(response), body=response.content)
         self._check(answer, what=what)
@@ -154,7 +156,7 @@ class Transport(AsyncFHIRClient):
         """A search whose parameters travel in the body: https://hl7.org/fhir/R4/http.html#search"""
         headers = {**self._build_request_headers(), **_READING}
         url = self._build_request_url(path, None)
-        return self._http.build_request("POST", url, data=grouped(form), headers=headers, timeout=TIMEOUT)
+        return self._http.build_request("POST", url, data=grouped(form), headers=headers)
 
     def _request(
         self,
@@ -174,9 +176,7 @@ class Transport(AsyncFHIRClient):
         content = wire.serialise(data) if data is not None else None
         try:
             url = self._build_request_url(path, params)
-            return self._http.build_request(
-                method.upper(), url, content=content, headers=sent, timeout=TIMEOUT
-            )
+            return self._http.build_request(method.upper(), url, content=content, headers=sent)
         except httpx.InvalidURL:
             raise Rejected(
                 f"{_what(method, path, params)}: makes no usable URL, or one that is too long; nothing was sent.",

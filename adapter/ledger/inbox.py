@@ -129,7 +129,7 @@ async def _record(connection: AsyncConnection, arrival: Arrival) -> None:
     changed = (
         sa.update(arrivals)
         .where(arrivals.c.message == arrival.message, arrivals.c.state != arrival.state)
-        .values(state=arrival.state, at=arrival.at)
+        .values(state=arrival.state, at=arrival.at, communication=arrival.communication)
         .returning(arrivals.c.id)
     )
     new = await insert_once(connection, arrivals, values)

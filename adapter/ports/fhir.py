@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -10,11 +11,20 @@ from adapter.domain.resource import Resource
 
 
 class Presence(StrEnum):
-    """What a server knows of an id."""
+    """What a server knows of a resource."""
 
     THERE = "there"
     DELETED = "deleted"
     NEVER = "never"
+    UNSEEN = "unseen"  # not there now; a server that gives all ids itself cannot tell whether it ever was
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A resource of the adapter's own making: whether it is there, and under which id of the server's if it is."""
+
+    presence: Presence
+    id: str
 
 
 class FhirServer(Protocol):
@@ -42,8 +52,11 @@ class FhirServer(Protocol):
         """
         ...
 
-    async def put(self, resource: Resource) -> Resource:
-        """Creates or replaces the resource under its own id."""
+    async def create_all(self, resources: Sequence[Resource]) -> list[str]:
+        """Creates all of them under their ids, or none, and gives their ids on the server.
+
+        A server that gives all ids itself keeps theirs as identifiers; references between them lead there as well.
+        """
         ...
 
     async def store_binary(
@@ -54,12 +67,16 @@ class FhirServer(Protocol):
         content: Callable[[], AsyncIterator[bytes]],
         size: int,
         security_context: str | None,
-    ) -> None:
-        """Creates or replaces a Binary with the `size` bytes of `content`, without holding them."""
+    ) -> Resource | None:
+        """Creates or replaces a Binary with the `size` bytes of `content`, without holding them.
+
+        Where the server gives all ids itself, nothing is written yet: it gives the Binary that has to be created
+        together with what refers to it.
+        """
         ...
 
-    async def presence(self, type: str, id: str) -> Presence:
-        """Whether the resource is there, was deleted, or never was."""
+    async def locate(self, type: str, id: str) -> Place:
+        """Where the resource is that was created under this id of the adapter's own."""
         ...
 
     async def find(self, type: str, parameters: Sequence[tuple[str, str]], *, limit: int) -> list[Resource]:

@@ -38,6 +38,12 @@ SETTINGS = {
         "hapi.fhir.subscription.polling_interval_ms": "100",
         "hapi.fhir.max_page_size": "200",
     },
+    "assigned": {
+        "hapi.fhir.subscription.resthook_enabled": "true",
+        "hapi.fhir.subscription.polling_interval_ms": "100",
+        "hapi.fhir.max_page_size": "200",
+        "hapi.fhir.client_id_strategy": "NOT_ALLOWED",
+    },
     "lax": {
         "hapi.fhir.subscription.resthook_enabled": "true",
         "hapi.fhir.subscription.polling_interval_ms": "100",

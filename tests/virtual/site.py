@@ -162,8 +162,12 @@ class Site:
         policy: Policy | None = None,
         mappings: Path | None = None,
         idle: bool = False,
+        probing: bool = False,
     ) -> Adapter:
-        """Starts an adapter on the ledger that is there; an `idle` one does nothing by itself."""
+        """Starts an adapter on the ledger that is there; an `idle` one does nothing by itself.
+
+        A `probing` one tries first what the FHIR server can do, as `run` does.
+        """
         self._begin_life()
         machine = self.machine or self.clock
         if self._ledger is None:
@@ -204,6 +208,8 @@ class Site:
             worker=worker,
         )
         self._http = [http, client]
+        if probing:
+            await self.adapter.probe()
         if not idle:
             self._tasks = [self._within(worker.run())]
         if self.doorbell and not idle:
@@ -257,6 +263,10 @@ class Site:
     def slow(self) -> Rhythm:
         """Loops that come round rarely, for tests in which weeks pass."""
         return Rhythm(sweep=7200.0, patrol=7200.0, track=3600.0, lease=21600.0)
+
+    def without_client_ids(self) -> FhirWorld:
+        """A FHIR server that gives all ids itself."""
+        return FhirWorld(base_url=FHIR_URL, client_ids=False)
 
     def lax_fhir(self) -> FhirWorld:
         """A FHIR server that lets references to nothing through."""

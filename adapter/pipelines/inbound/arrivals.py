@@ -70,33 +70,46 @@ def _is_fresh(delivery: Delivery) -> bool:
 
 async def _is_there(context: Context, delivery: Delivery, message: str) -> bool:
     """Whether the message was written before; then the delivery is done, and nothing is touched."""
-    presence = await context.fhir.presence("Communication", communication_id(message))
-    if presence is Presence.NEVER:
+    place = await context.fhir.locate("Communication", communication_id(message))
+    state, communication = _STATE_OF.get(place.presence), place.id
+    if place.presence is Presence.UNSEEN:
+        before = await context.ledger.arrival(message)
+        if before is not None and before.state is not ArrivalState.HELD:
+            state, communication = ArrivalState.DELETED, before.communication
+    if state is None:
         return False
-    await _done(context, delivery, message, _STATE_OF[presence])
+    await _done(context, delivery, message, state, communication=communication)
     return True
 
 
 async def _write(context: Context, delivery: Delivery, received: Received) -> None:
     found = await whose(context, received)
-    await write(context, received, found, came_at=delivery.received_at)
+    communication = await write(context, received, found, came_at=delivery.received_at)
     patient = found.patient.id if found.patient else None
-    await _done(context, delivery, received.id, ArrivalState.WRITTEN, patient=patient)
+    await _done(
+        context, delivery, received.id, ArrivalState.WRITTEN, communication=communication, patient=patient
+    )
     _log.info(
         "message.received",
         message=received.id,
-        communication=received.communication,
+        communication=communication,
         attachments=len(received.enclosures),
         matched=found.patient is not None,
     )
 
 
 async def _done(
-    context: Context, delivery: Delivery, message: str, state: ArrivalState, *, patient: str | None = None
+    context: Context,
+    delivery: Delivery,
+    message: str,
+    state: ArrivalState,
+    *,
+    communication: str,
+    patient: str | None = None,
 ) -> None:
     arrival = Arrival(
         message=message,
-        communication=communication_id(message),
+        communication=communication,
         state=state,
         at=context.clock.now(),
         patient=patient,
@@ -109,7 +122,8 @@ async def _done(
 
 async def _close_question(context: Context, message: str) -> None:
     """A message that was given up came after all: nobody has to look for it any more."""
-    task = await context.fhir.read("Task", lost_message_task_id(message))
+    place = await context.fhir.locate("Task", lost_message_task_id(message))
+    task = await context.fhir.read("Task", place.id)
     if task is not None and task.get("status") not in DECIDED:
         closed = {**task, "status": "cancelled", "businessStatus": concept(TASK_STATE_SYSTEM, "applied")}
         await context.fhir.transaction(transaction([saved(closed, version=version_of(task))]))
@@ -169,13 +183,15 @@ async def give_up(context: Context, delivery: Delivery, why: str) -> None:
     name = delivery.message or (notice.named if notice else None) or delivery.delivery_id
     question = lost_message_task(name, why=why, at=delivery.received_at)
     try:
-        if await context.fhir.presence("Task", question["id"]) is Presence.NEVER:
-            await context.fhir.put(question)
+        place = await context.fhir.locate("Task", question["id"])
+        if place.presence not in _STATE_OF:
+            await context.fhir.create_all([question])
     except (Temporary, Conflict, Rejected) as error:
         await _later(context, delivery, error)
         return
     if delivery.message is not None:
-        await _done(context, delivery, delivery.message, ArrivalState.HELD)
+        own = communication_id(delivery.message)
+        await _done(context, delivery, delivery.message, ArrivalState.HELD, communication=own)
     else:
         await context.ledger.done(delivery, note="given up")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,9 +17,7 @@ from adapter.domain.inbox import (
     owned_document,
     owned_task,
     recipient_practitioner,
-    saved,
     told,
-    transaction,
 )
 from adapter.domain.reasons import Reason
 from adapter.domain.received import Received, binary_id, document_id, document_name
@@ -28,6 +27,7 @@ from adapter.domain.writeback import instant_text
 from adapter.pipelines.inbound.context import Context
 from adapter.pipelines.inbound.fetch import bytes_of
 from adapter.pipelines.inbound.whose import Whose, practitioner
+from adapter.ports.fhir import Presence
 
 UNMATCHED: Final = Reason(
     code="held-patient-unknown",
@@ -36,8 +36,8 @@ UNMATCHED: Final = Reason(
 _ONCE: Final = 1  # a received message has no rounds: its question is asked once
 
 
-async def write(context: Context, received: Received, whose: Whose, *, came_at: datetime) -> None:
-    """Everything of the message, for the first time. The transaction at the end is what makes it visible.
+async def write(context: Context, received: Received, whose: Whose, *, came_at: datetime) -> str:
+    """Everything of the message, for the first time; gives its id. The transaction at the end makes it visible.
 
     Raises:
         Temporary, Conflict: not now.
@@ -45,11 +45,19 @@ async def write(context: Context, received: Received, whose: Whose, *, came_at: 
         MappingError: a mapping is wrong.
     """
     kept = await _keep(context, received, whose)
-    communication = await _communication(context, received, whose, kept, came_at=came_at)
-    resources = [communication, *await _new_documents(context, received, whose, kept, came_at=came_at)]
+    # A document that an earlier message brought is there already, perhaps with a person's edits.
+    places = [await context.fhir.locate("DocumentReference", one.id) for one in kept]
+    new = [one for one, place in zip(kept, places, strict=True) if place.presence is not Presence.THERE]
+    references = [{"reference": f"DocumentReference/{place.id}"} for place in places]
+    resources = [
+        await _communication(context, received, whose, references, came_at=came_at),
+        *(_document(context, received, whose, one, came_at=came_at) for one in new),
+        *(one.late for one in new if one.late),
+    ]
     if whose.patient is None:
         resources.append(_task(context, received, whose, asked_at=received.received_at or came_at))
-    await context.fhir.transaction(transaction([saved(resource) for resource in resources]))
+    communication, *_ = await context.fhir.create_all(resources)
+    return communication
 
 
 async def _keep(context: Context, received: Received, whose: Whose) -> list[Kept]:
@@ -70,22 +78,23 @@ async def _keep(context: Context, received: Received, whose: Whose) -> list[Kept
                 content_type=content_type,
                 enclosure=enclosure,
             )
-            if await context.fhir.read("DocumentReference", one.id) is None:
-                await context.fhir.store_binary(
+            place = await context.fhir.locate("DocumentReference", one.id)
+            if place.presence is not Presence.THERE:
+                late = await context.fhir.store_binary(
                     one.binary,
                     content_type=content_type,
                     content=spooled.chunks,
                     size=spooled.size,
                     security_context=str(whose.patient or f"DocumentReference/{one.id}"),
                 )
+                one = replace(one, late=late)
             kept.append(one)
     return kept
 
 
 async def _communication(
-    context: Context, received: Received, whose: Whose, kept: list[Kept], *, came_at: datetime
+    context: Context, received: Received, whose: Whose, documents: Sequence[Reference], *, came_at: datetime
 ) -> Resource:
-    documents = [{"reference": f"DocumentReference/{one.id}"} for one in kept]
     practitioners = [recipient_practitioner(npi, await practitioner(context, npi)) for npi in received.npis]
     ours = organization(received.destination)
     made = context.mappings.render(
@@ -101,27 +110,20 @@ async def _communication(
     return owned_communication(made, received, documents)
 
 
-async def _new_documents(
-    context: Context, received: Received, whose: Whose, kept: list[Kept], *, came_at: datetime
-) -> list[Resource]:
-    # A document that an earlier message brought is there already, perhaps with a person's edits.
-    return [
-        owned_document(
-            context.mappings.render(
-                "inbound/documentreference",
-                id=one.id,
-                document=one.enclosure.document,
-                attachment=one.attachment,
-                type=one.enclosure.type,
-                description=one.enclosure.description,
-                patient=_patient(whose),
-                message=told(received, at=came_at),
-            ),
-            one,
-        )
-        for one in kept
-        if await context.fhir.read("DocumentReference", one.id) is None
-    ]
+def _document(
+    context: Context, received: Received, whose: Whose, kept: Kept, *, came_at: datetime
+) -> Resource:
+    made = context.mappings.render(
+        "inbound/documentreference",
+        id=kept.id,
+        document=kept.enclosure.document,
+        attachment=kept.attachment,
+        type=kept.enclosure.type,
+        description=kept.enclosure.description,
+        patient=_patient(whose),
+        message=told(received, at=came_at),
+    )
+    return owned_document(made, kept)
 
 
 def _patient(whose: Whose) -> Reference | None:

@@ -10,6 +10,7 @@ from adapter.domain.tasks import task, withdrawn_task
 from adapter.domain.transmission import Transmission
 from adapter.errors import Conflict, Rejected
 from adapter.pipelines.outbound.context import Context
+from adapter.ports.fhir import Presence
 
 
 async def ask(context: Context, row: Transmission, *, candidates: Sequence[str] = ()) -> None:
@@ -36,8 +37,9 @@ async def say_withdrawn_late(context: Context, row: Transmission) -> None:
 async def _put_once(context: Context, row: Transmission, question: dict[str, Any]) -> None:
     # A server that refuses the Task keeps nothing else from being written: the reason is on the Communication too.
     try:
-        if await context.fhir.read("Task", question["id"]) is None:
-            await context.fhir.put(question)
+        place = await context.fhir.locate("Task", question["id"])
+        if place.presence is not Presence.THERE:
+            await context.fhir.create_all([question])
     except (Rejected, Conflict):
         await context.ledger.note(
             row.communication, round=row.round, what="task-refused", now=context.clock.now()

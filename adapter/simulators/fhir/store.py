@@ -23,12 +23,16 @@ _STICKY = ("tag", "security")
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """How the server is set up; `strict` is the official HAPI image's default, else everything is let through."""
+    """How the server is set up; `strict` is the official HAPI image's default, else everything is let through.
+
+    Without `client_ids` it gives all ids itself.
+    """
 
     base_url: str
     conflict: int = 409
     page_size: int = 20
     strict: bool = True
+    client_ids: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +183,10 @@ class Store:
         return self._add(gone)
 
     def _check_client_id(self, id_: str) -> None:
+        if not self.rules.client_ids:
+            raise Refused(
+                404, f"No resource exists on this server with id {id_}, and clients may not assign one"
+            )
         if not _ID.fullmatch(id_):
             raise Refused(400, f"{id_} is not a valid FHIR id")
         if self.rules.strict and id_.isdigit():

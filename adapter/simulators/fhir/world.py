@@ -29,7 +29,10 @@ class Logged:
 
 
 class World:
-    """The server. `strict` is HAPI as its official image comes; otherwise it lets references and ids through."""
+    """The server. `strict` is HAPI as its official image comes; otherwise it lets references and ids through.
+
+    Without `client_ids` it gives all ids itself.
+    """
 
     def __init__(
         self,
@@ -39,8 +42,15 @@ class World:
         page_size: int = 20,
         seed: int = 0,
         strict: bool = True,
+        client_ids: bool = True,
     ) -> None:
-        rules = Rules(base_url=base_url.rstrip("/"), conflict=conflict, page_size=page_size, strict=strict)
+        rules = Rules(
+            base_url=base_url.rstrip("/"),
+            conflict=conflict,
+            page_size=page_size,
+            strict=strict,
+            client_ids=client_ids,
+        )
         self.requests: list[Logged] = []
         self._root = urlsplit(rules.base_url).path
         self._server = Server(rules, seed)

@@ -48,7 +48,7 @@ def blocks(size: int) -> Callable[[], AsyncIterator[bytes]]:
 
 def storing(
     id: str, content: bytes, *, piece: int = 1000, **changes: Any
-) -> Callable[[FhirClient], Awaitable[None]]:
+) -> Callable[[FhirClient], Awaitable[object]]:
     """Stores the content as a client's caller does."""
     facts = {"content_type": "application/pdf", "security_context": OWNER} | changes
     return lambda fhir: fhir.store_binary(id, content=of(content, piece=piece), size=len(content), **facts)

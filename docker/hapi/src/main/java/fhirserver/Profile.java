@@ -5,7 +5,7 @@ import ca.uhn.fhir.jpa.api.config.JpaStorageSettings.ClientIdStrategyEnum;
 import ca.uhn.fhir.jpa.api.config.JpaStorageSettings.IdStrategyEnum;
 import java.util.Locale;
 
-/** How strict the server is: as the official image comes, or as permissive as HAPI can be. */
+/** How strict the server is: as the official image comes, with ids of its own only, or as permissive as HAPI can be. */
 enum Profile {
     DEFAULTS {
         @Override
@@ -17,6 +17,14 @@ enum Profile {
             storage.setAllowExternalReferences(false);
             storage.setStoreMetaSourceInformation(
                     JpaStorageSettings.StoreMetaSourceInformationEnum.NONE);
+        }
+    },
+    /** As it comes, except that it gives all ids itself. */
+    ASSIGNED {
+        @Override
+        void apply(JpaStorageSettings storage) {
+            DEFAULTS.apply(storage);
+            storage.setResourceClientIdStrategy(ClientIdStrategyEnum.NOT_ALLOWED);
         }
     },
     LAX {
