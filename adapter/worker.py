@@ -21,6 +21,7 @@ from adapter.pipelines.inbound.context import Context as InboundContext
 from adapter.pipelines.inbound.deliveries import Reader, work_off
 from adapter.pipelines.inbound.matching import apply_answers, close_settled
 from adapter.pipelines.inbound.reconcile import reconcile
+from adapter.pipelines.outbound import settled
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.lane import CLAIM_AHEAD_SECONDS, Lane, Prepared
 from adapter.pipelines.outbound.look import Sighting, look, patrol, sweep
@@ -170,6 +171,7 @@ class Worker:
         await patrol(self.context, in_flight=self.queue.in_work)
         if self._holds_lane.is_set():
             await recover(self.context, in_flight=self.queue.in_work)
+            await settled.close_settled(self.context)
             await close_settled(self.inbound)
 
     async def _deliveries(self) -> None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from adapter.domain.canonical import (
     COMMUNICATION_ID,
@@ -27,8 +27,6 @@ from adapter.domain.tasks import task_id
 from adapter.domain.writeback import instant_text
 
 Reference = dict[str, Any]
-
-DECIDED: Final = ("completed", "rejected", "cancelled")  # of a Task's states, those after a person's answer
 
 
 @dataclass(frozen=True, kw_only=True)

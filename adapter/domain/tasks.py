@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,6 +16,9 @@ from adapter.domain.canonical import (
 )
 from adapter.domain.reasons import Reason, TaskCode
 from adapter.domain.writeback import instant_text
+
+DECIDED: Final = ("completed", "rejected", "cancelled")
+UNDECIDED: Final = ("requested", "received", "accepted", "ready", "in-progress", "on-hold")
 
 NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, CANONICAL)
 
@@ -46,6 +49,12 @@ def task(
         "description": reason.sentence,
     }
     return {**asked, "input": [_candidate(message) for message in candidates]} if candidates else asked
+
+
+def closed(task: Mapping[str, Any]) -> dict[str, Any]:
+    """The Task once its reason is gone: nobody has to answer it any more."""
+    applied = {"coding": [{"system": TASK_STATE_SYSTEM, "code": "applied"}]}
+    return {**task, "status": "cancelled", "businessStatus": applied}
 
 
 def _candidate(message: str) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from typing import Final
 
 import structlog
 
-from adapter.domain.canonical import TASK_STATE_SYSTEM
-from adapter.domain.inbox import DECIDED, concept, lost_message_task, lost_message_task_id, saved, transaction
+from adapter.domain.inbox import lost_message_task, lost_message_task_id
 from adapter.domain.received import Received, communication_id
 from adapter.domain.resource import version_of
+from adapter.domain.tasks import DECIDED, closed
 from adapter.errors import AdapterError, Conflict, MappingError, Rejected, Temporary
 from adapter.pipelines.inbound.context import RECEIVED, Context
 from adapter.pipelines.inbound.fetch import LinkDead, Unusable, content_of
@@ -125,8 +125,7 @@ async def _close_question(context: Context, message: str) -> None:
     place = await context.fhir.locate("Task", lost_message_task_id(message))
     task = await context.fhir.read("Task", place.id)
     if task is not None and task.get("status") not in DECIDED:
-        closed = {**task, "status": "cancelled", "businessStatus": concept(TASK_STATE_SYSTEM, "applied")}
-        await context.fhir.transaction(transaction([saved(closed, version=version_of(task))]))
+        await context.fhir.replace(closed(task), version=str(version_of(task)))
 
 
 async def renew(context: Context, dead: Sequence[Delivery]) -> None:

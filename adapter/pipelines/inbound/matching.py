@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
 
 from adapter.domain.canonical import TASK_STATE_SYSTEM, TASK_SYSTEM
-from adapter.domain.inbox import DECIDED, chosen, concept, owned_by, saved, transaction
+from adapter.domain.inbox import chosen, concept, owned_by, saved, transaction
 from adapter.domain.marker import is_inbound
 from adapter.domain.reasons import TaskCode
 from adapter.domain.resource import LocalReference, Resource, items, local_reference, obj, version_of
+from adapter.domain.tasks import DECIDED, UNDECIDED
 from adapter.errors import Conflict, Rejected
 from adapter.pipelines.inbound.context import Context
 
 _log = structlog.get_logger(__name__)
 
-_UNDECIDED: Final = "requested,received,accepted,ready,in-progress,on-hold"
 _INBOUND_ROUND: Final = 0
 _ASKED_AGAIN: Final = {
     "text": "Not one Patient of this server was chosen. Put exactly one into `output` of type `choice`, then complete "
@@ -31,7 +32,7 @@ async def apply_answers(context: Context) -> int:
         Temporary: the FHIR server cannot answer.
     """
     applied = 0
-    for task in await _tasks(context, ",".join(DECIDED)):
+    for task in await _tasks(context, DECIDED):
         applied += await _once(context, task, answered=task.get("status") == "completed")
     return applied
 
@@ -39,17 +40,17 @@ async def apply_answers(context: Context) -> int:
 async def close_settled(context: Context) -> int:
     """Closes Tasks whose message has got a subject meanwhile: whoever set it has answered. Raises as `apply_answers`."""
     closed = 0
-    for task in await _tasks(context, _UNDECIDED):
+    for task in await _tasks(context, UNDECIDED):
         communication = await _message_of(context, task)
         if communication is None or communication.get("subject"):
             closed += await _once(context, {**task, "status": "cancelled"}, answered=False)
     return closed
 
 
-async def _tasks(context: Context, statuses: str) -> list[Resource]:
+async def _tasks(context: Context, statuses: Sequence[str]) -> list[Resource]:
     parameters = [
         ("code", f"{TASK_SYSTEM}|{TaskCode.MATCH_PATIENT.value}"),
-        ("status", statuses),
+        ("status", ",".join(statuses)),
         ("business-status", f"{TASK_STATE_SYSTEM}|open"),
     ]
     return [task async for task in context.fhir.search("Task", parameters)]
