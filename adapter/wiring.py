@@ -28,6 +28,7 @@ from adapter.fhir.client import FhirClient
 from adapter.fhir.doorbell import ring
 from adapter.fhir.probe import Probe, Probed, probe
 from adapter.fhir.subscription import Outcome, ensure, wanted
+from adapter.ledger.clock import SharedClock
 from adapter.ledger.insights import Insights, open_insights
 from adapter.ledger.store import Store, open_ledger
 from adapter.mapping.engine import Mappings
@@ -89,6 +90,7 @@ class Adapter:
     fhir: FhirClient
     metriport: MetriportClient
     worker: Worker
+    clock: SharedClock
     metrics: Metrics = field(default_factory=Metrics)
 
     @property
@@ -330,19 +332,21 @@ async def adapter(
         ConfigError: a setting is wrong, or another process has the ledger.
         Temporary: the ledger cannot be reached.
     """
-    clock, transports = clock or SystemClock(), transports or Transports()
+    shared, transports = SharedClock(clock or SystemClock()), transports or Transports()
     async with (
-        context_of(settings, ledger_url=settings.ledger.url, clock=clock, transports=transports) as (
+        context_of(settings, ledger_url=settings.ledger.url, clock=shared, transports=transports) as (
             context,
             ledger,
             fhir,
             metriport,
         ),
-        links_of(settings, clock=clock, transports=transports) as web,
+        links_of(settings, clock=shared, transports=transports) as web,
         open_insights(settings.ledger.url) as insights,
     ):
+        await shared.look(ledger)
         yield Adapter(
             settings=settings,
+            clock=shared,
             context=context,
             ledger=ledger,
             insights=insights,

@@ -53,7 +53,7 @@ async def work(running: Adapter) -> None:
         # Where nothing could be created to try it on, the first finding says why.
         tried = [one.sentence for one in probed.findings if one.probe is Probe.IF_MATCH]
         raise ConfigError(f"fhir.base_url: {(tried or [probed.findings[0].sentence])[0]}")
-    await asyncio.gather(running.worker.run(), running.keep_doorbell())
+    await asyncio.gather(running.worker.run(), running.keep_doorbell(), running.clock.keep(running.ledger))
 
 
 async def serve(running: Adapter, bound: socket.socket) -> None:

@@ -75,16 +75,14 @@ async def join(connection: AsyncConnection, row: Transmission, *, now: datetime)
     return await move(connection, row, FINAL[status.state], now=now, event=status.state.value, facts=facts)
 
 
-async def alone_with(connection: AsyncConnection, message: str) -> None:
-    """Until the transaction ends, nobody else records this message id or a status for it.
+async def alone_with(connection: AsyncConnection, name: str) -> None:
+    """Until the transaction ends, nobody else has what goes by that name: a message id, the slots of an account.
 
-    SQLite has one writer. On PostgreSQL two transactions that cannot see each other yet would both find nothing to
-    join: the status would stay where nobody looks again.
+    SQLite has one writer. On PostgreSQL two transactions that cannot see each other yet would both find nothing: no
+    status to join, which then stays where nobody looks again; no slot after the last one that they know.
     """
     if connection.dialect.name == "postgresql":
-        await connection.execute(
-            sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(message, 0)))
-        )
+        await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
 
 
 async def write_line(

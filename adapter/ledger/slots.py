@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapter.domain.transmission import State, Transmission, check_move
+from adapter.errors import Conflict
 from adapter.ledger import rows
-from adapter.ledger.changes import move
+from adapter.ledger.changes import alone_with, move
 from adapter.ledger.database import Database, insert_once, whole
 from adapter.ledger.tables import lane, slots
 from adapter.ports.ledger import StoredSlot
@@ -37,11 +39,13 @@ class Slots:
 
     @whole
     async def intend(
-        self, row: Transmission, *, now: datetime, event: str
+        self, row: Transmission, *, after: int | None, now: datetime, event: str
     ) -> tuple[Transmission, StoredSlot] | None:
         """The intent and its slot, in one transaction (protocol §4.5); `None` when the row is not as given.
 
         Raises:
+            Conflict: `after` is not the id of the account's last slot. Somebody else sends as well, and the pace has
+                to be reckoned anew.
             ConfigError: the ledger file was replaced or deleted; the process has to end.
             IllegalTransition: the row is neither claimed nor waiting.
         """
@@ -49,11 +53,19 @@ class Slots:
         new = {"account": self._account, "transmission": row.id, "started_at": now}
         async with self._database.writing() as connection:
             self._before_intent()
+            await alone_with(connection, f"slots of {self._account}")
+            if await self._last(connection) != after:
+                raise Conflict("the account's last slot is another one; read the slots again")
             moved = await move(connection, row, State.INTENT, now=now, event=event, facts={"intent_at": now})
             if moved is None:
                 return None
             inserted = await connection.execute(sa.insert(slots).values(new).returning(*slots.c))
             return moved, rows.slot(inserted.one())
+
+    async def _last(self, connection: AsyncConnection) -> int | None:
+        newest = sa.select(sa.func.max(slots.c.id)).where(slots.c.account == self._account)
+        found: int | None = (await connection.execute(newest)).scalar_one()
+        return found
 
     @whole
     async def end(self, slot: StoredSlot, *, now: datetime) -> None:

@@ -6,14 +6,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 
+import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapter.ledger.database import Database, create_engine, file_of, parse_url
+from adapter.ledger.database import Database, create_engine, file_of, parse_url, whole
 from adapter.ledger.file import owned
 from adapter.ledger.inbox import Inbox
 from adapter.ledger.migrate import migrate
 from adapter.ledger.slots import ACCOUNT, Slots
+from adapter.ledger.tables import UtcTime
 from adapter.ledger.timeline import Timeline
 from adapter.ledger.transmissions import Transmissions
 
@@ -39,6 +41,15 @@ class Store(Transmissions, Slots, Inbox, Timeline):
     async def migrate(self) -> None:
         """Brings the tables to the newest revision."""
         await migrate(self._database)
+
+    @whole
+    async def time(self) -> datetime | None:
+        """The wall clock of the database's server; `None` for a file, which has no other than this machine's."""
+        async with self._database.reading() as connection:
+            if connection.dialect.name == "sqlite":
+                return None
+            clock = sa.select(sa.func.clock_timestamp(type_=UtcTime))
+            return (await connection.execute(clock)).scalar_one()
 
     async def settle(self) -> None:
         """Waits for calls whose callers were cancelled; to be done before the engine is disposed of."""

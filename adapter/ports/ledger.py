@@ -152,9 +152,13 @@ class Slots(Protocol):
         ...
 
     async def intend(
-        self, row: Transmission, *, now: datetime, event: str
+        self, row: Transmission, *, after: int | None, now: datetime, event: str
     ) -> tuple[Transmission, StoredSlot] | None:
-        """The intent and its slot, in one transaction (protocol §4.5); `None` when the row is not as given."""
+        """The intent and its slot, in one transaction (protocol §4.5); `None` when the row is not as given.
+
+        Raises:
+            Conflict: `after` is not the id of the account's last slot.
+        """
         ...
 
     async def end(self, slot: StoredSlot, *, now: datetime) -> None:

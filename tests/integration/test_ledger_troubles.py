@@ -169,7 +169,7 @@ def test_a_row_that_vanished_between_claim_and_intent_is_not_sent() -> None:
             clinic.write(communication())
             context, claimed = await _claimed(clinic)
             stale = replace(claimed, row=replace(claimed.row, generation=99))
-            sending = await transmit(context, stale)
+            sending = await transmit(context, stale, after=None)
             assert not sending.again
             return clinic
 
@@ -201,7 +201,7 @@ def test_what_misses_its_deadline_is_not_posted_and_gets_another_slot() -> None:
             clinic.write(communication())
             context, claimed = await _claimed(clinic)
             late: Any = _Late()
-            sending = await transmit(replace(context, messages=late), claimed)
+            sending = await transmit(replace(context, messages=late), claimed, after=None)
             return clinic, sending
 
     clinic, sending = run(scenario())

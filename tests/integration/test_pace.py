@@ -4,6 +4,8 @@ import random
 from datetime import timedelta
 from itertools import pairwise
 
+import pytest
+
 from tests.integration.people import communication, stage
 from tests.virtual.loop import run
 from tests.virtual.site import Site, site, within
@@ -48,6 +50,31 @@ def test_the_pace_holds_over_a_restart() -> None:
 
     sends = clinic.sends()
     assert len(sends) == 30
+    assert within(sends, 60.0) <= 20
+    assert min(later - sooner for sooner, later in pairwise(sends)) >= timedelta(seconds=2.9)
+
+
+@pytest.mark.parametrize("still", [20.0, 40.0, 70.0])
+def test_a_replica_that_stood_still_keeps_the_pace_of_the_other(still: float) -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            for number in range(60):
+                clinic.write(communication(id=f"queued-{number}"))
+            await clinic.start()
+            await clinic.passes(31)
+            first = clinic.stand_still()
+            await clinic.start()
+            await clinic.passes(still)
+            clinic.go_on(first)
+            await clinic.passes(400)
+            return clinic
+
+    clinic = run(scenario())
+
+    sends = clinic.sends()
+    assert [one["status"] for one in clinic.fhir.resources("Communication")] == ["completed"] * 60
+    assert len(sends) == len(clinic.metriport.messages) == 60
     assert within(sends, 60.0) <= 20
     assert min(later - sooner for sooner, later in pairwise(sends)) >= timedelta(seconds=2.9)
 

@@ -19,6 +19,7 @@ import httpx
 from adapter.config import FhirGroup, Settings
 from adapter.errors import Temporary
 from adapter.fhir.client import FhirClient
+from adapter.ledger.clock import SharedClock
 from adapter.ledger.insights import Insights
 from adapter.ledger.store import Store
 from adapter.mapping.engine import Mappings
@@ -200,6 +201,7 @@ class Site:
         )
         self.adapter = Adapter(
             settings=self.settings,
+            clock=SharedClock(machine),
             context=context,
             ledger=ledger,
             insights=Insights(self._ledger._database._writer),
@@ -251,6 +253,18 @@ class Site:
         self._abandoned.extend(self._life.tasks)
         self._tasks = []
         self.adapter = None
+
+    def stand_still(self) -> Life:
+        """SIGSTOP: the adapter stands still. Another one may be started on its ledger."""
+        life, self._tasks, self.adapter = self._life, [], None
+        life.paused = True
+        self._abandoned.extend(life.tasks)
+        return life
+
+    def go_on(self, life: Life) -> None:
+        """SIGCONT: it goes on where it was."""
+        life.paused = False
+        self.clock.loop.resume(life)
 
     def bury(self) -> None:
         """At the end of a test: what was killed may end."""

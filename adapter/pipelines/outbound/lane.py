@@ -44,6 +44,7 @@ class Lane:
 
     context: Context
     _slots: list[Slot] = field(default_factory=list)
+    _last: int | None = None
     _not_before: float = 0.0
     _pauses: int = 0
     _turn: int = 0
@@ -53,16 +54,18 @@ class Lane:
         """Reads the account's latest slots, so that the pace holds over restarts and replicas."""
         wall, boot = self.context.clock.now(), self.context.clock.boot()
         # A time ahead of the wall clock, which has then stepped back, counts as this moment, once and for all.
+        latest = await self.context.ledger.latest(self.context.policy.pace.sends_per_minute)
+        self._last = latest[-1].id if latest else None
         self._slots = [
             Slot(
                 started=min(boot, boot - (wall - stored.started_at).total_seconds()),
                 ended=min(boot, boot - (wall - stored.ended_at).total_seconds()) if stored.ended_at else None,
             )
-            for stored in await self.context.ledger.latest(self.context.policy.pace.sends_per_minute)
+            for stored in latest
         ]
         # Another life's last start may have been a moment ago and not be in this ledger.
         self._slots = self._slots or [Slot(started=boot, ended=boot)]
-        self._not_before = boot + self.context.policy.pace.interval_seconds
+        self._not_before = max(self._not_before, boot + self.context.policy.pace.interval_seconds)
 
     @property
     def next_start(self) -> float:
@@ -122,8 +125,13 @@ class Lane:
         if wanted.at < 0:
             return claimed
         started = self.context.clock.boot()
-        sending = await transmit(self.context, wanted)
-        self._slots = [*self._slots, Slot(started=started, ended=self.context.clock.boot())][-60:]
+        sending = await transmit(self.context, wanted, after=self._last)
+        if sending.slot is None:
+            # It may be that another replica sends as well: what is known of the slots is not all.
+            await insist(self.context, self.load)
+        else:
+            self._slots = [*self._slots, Slot(started=started, ended=self.context.clock.boot())][-60:]
+            self._last = sending.slot
         return self._after(sending)
 
     async def _ready(self, claimed: Claimed) -> Claimed | None:

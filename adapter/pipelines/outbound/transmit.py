@@ -14,7 +14,7 @@ from adapter.domain.reasons import Reason, reason
 from adapter.domain.resource import Resource, version_of
 from adapter.domain.transmission import State, Transmission
 from adapter.domain.writeback import authors_own, edited_after, overtaken
-from adapter.errors import Temporary
+from adapter.errors import Conflict, Temporary
 from adapter.pipelines.outbound.claim import Claimed
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.insist import change, insist, present_row
@@ -33,9 +33,13 @@ _PAUSE_SECONDS: Final = 15.0
 
 @dataclass(frozen=True, kw_only=True)
 class Sending:
-    """How one go at the slot ended. With `again` the same claim wants another slot, not before `not_before`."""
+    """How one go at the slot ended: `slot` is the id of the one that it took, `None` when it may have taken none.
+
+    With `again` the same claim wants another slot, after the pause.
+    """
 
     claimed: Claimed
+    slot: int | None = None
     again: bool = False
     pause_seconds: float = 0.0
     stopped: str | None = None
@@ -88,11 +92,18 @@ async def settled_elsewhere(context: Context, claimed: Claimed) -> Transmission 
     return None
 
 
-async def transmit(context: Context, claimed: Claimed) -> Sending:
-    """Takes the slot whose time has come, posts once, records what the answer means."""
+async def transmit(context: Context, claimed: Claimed, *, after: int | None) -> Sending:
+    """Takes the slot whose time has come, posts once, records what the answer means.
+
+    `after` is the id of the account's last slot, by which that time was reckoned.
+    """
     deadline = context.clock.boot() + DEADLINE_SECONDS
     try:
-        intended = await context.ledger.intend(claimed.row, now=context.clock.now(), event="intent")
+        intended = await context.ledger.intend(
+            claimed.row, after=after, now=context.clock.now(), event="intent"
+        )
+    except Conflict:
+        return Sending(claimed=claimed, again=True)
     except Temporary:
         # It may have been committed. Nothing was posted, and only this claim could: back to waiting for a slot.
         return await _back_to_slot(context, claimed, await insist(context, present_row, context, claimed.row))
@@ -102,10 +113,14 @@ async def transmit(context: Context, claimed: Claimed) -> Sending:
     row, slot = intended
     answer = await context.messages.send(claimed.send, in_time=lambda: context.clock.boot() < deadline)
     await insist(context, context.ledger.end, slot, now=context.clock.now())
-    return await _record(context, replace(claimed, row=replace(row, note=claimed.row.note)), answer)
+    sending = await _record(context, replace(claimed, row=replace(row, note=claimed.row.note)), answer)
+    return replace(sending, slot=slot.id)
 
 
 async def _back_to_slot(context: Context, claimed: Claimed, row: Transmission) -> Sending:
+    """The row as it is now wants another slot, unless it is no longer this claim's."""
+    if row.token != claimed.row.token:
+        return Sending(claimed=claimed)
     if row.state is State.INTENT:
         late = await change(context, row, State.CLAIMED, event="too-late")
         return Sending(claimed=replace(claimed, row=late or row), again=late is not None)

@@ -136,7 +136,8 @@ class Player:
 
     async def _intend(self, of: str, stale: bool, now: datetime) -> object:  # noqa: FBT001
         row = self._row(of, stale=stale)
-        found = row and await self._ledger.intend(row, now=now, event="intent")
+        last = self._slots[-1].id if self._slots else None
+        found = row and await self._ledger.intend(row, after=last, now=now, event="intent")
         if not found:
             return None
         self._slots.append(found[1])

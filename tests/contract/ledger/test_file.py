@@ -144,7 +144,7 @@ def test_no_intent_goes_into_a_file_that_is_no_longer_there(
             row = await row_in(ledger, State.CLAIMED)
             change(path)
             with pytest.raises(ConfigError, match=f"{word} while the adapter ran"):
-                await ledger.intend(row, now=NOW, event="intent")
+                await ledger.intend(row, after=None, now=NOW, event="intent")
             assert await ledger.newest("c1") == row
 
     asyncio.run(story())

@@ -39,7 +39,7 @@ def test_the_summary_counts_and_knows_the_ages(ledger_url: str) -> None:
             await row_in(ledger, State.UNKNOWN, "claimed", intent_at=None, claimed_at=after(-30))
             await row_in(ledger, State.COMPLETED, "completed")
             claimed = await row_in(ledger, State.CLAIMED, "slot")
-            intended = await ledger.intend(claimed, now=after(-1), event="intent")
+            intended = await ledger.intend(claimed, after=None, now=after(-1), event="intent")
             assert intended is not None
             await ledger.hold_lane("me", now=NOW, seconds=10)
             for name in ("done", "open"):

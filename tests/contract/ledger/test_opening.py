@@ -30,7 +30,7 @@ def test_what_was_kept_is_there_after_opening_again(ledger_url: str) -> None:
     async def story() -> None:
         async with open_ledger(ledger_url, now=NOW) as ledger:
             row = await row_in(ledger, State.CLAIMED, attachments=("a",), due_at=NOW)
-            intended = await ledger.intend(row, now=NOW, event="intent")
+            intended = await ledger.intend(row, after=None, now=NOW, event="intent")
             assert intended is not None
             await ledger.keep(delivery)
             await ledger.hold_lane("a", now=NOW, seconds=10)

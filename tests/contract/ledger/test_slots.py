@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from adapter.domain.transmission import State
-from adapter.errors import IllegalTransition
+from adapter.errors import Conflict, IllegalTransition
 from adapter.ledger.store import Store, open_ledger
 from adapter.ports.ledger import StoredSlot
 from tests.contract.ledger.ledgers import NOW, after, on_ledger, opened, row_in
@@ -18,7 +18,7 @@ from tests.contract.ledger.ledgers import NOW, after, on_ledger, opened, row_in
 async def test_an_intent_and_its_slot_come_together(ledger: Store) -> None:
     row = await row_in(ledger, State.CLAIMED, token="t")
 
-    intended = await ledger.intend(row, now=after(3), event="intent")
+    intended = await ledger.intend(row, after=None, now=after(3), event="intent")
 
     assert intended is not None
     moved, slot = intended
@@ -33,7 +33,7 @@ async def test_an_intent_and_its_slot_come_together(ledger: Store) -> None:
 async def test_a_waiting_row_can_be_intended_again(ledger: Store) -> None:
     row = await row_in(ledger, State.WAITING)
 
-    assert await ledger.intend(row, now=NOW, event="intent") is not None
+    assert await ledger.intend(row, after=None, now=NOW, event="intent") is not None
 
 
 @on_ledger
@@ -41,7 +41,7 @@ async def test_an_old_row_gets_neither_intent_nor_slot(ledger: Store) -> None:
     row = await row_in(ledger, State.CLAIMED)
     moved = await ledger.change(row, State.WITHDRAWN, now=NOW, event="withdrawn")
 
-    assert await ledger.intend(row, now=NOW, event="intent") is None
+    assert await ledger.intend(row, after=None, now=NOW, event="intent") is None
     assert await ledger.newest("c1") == moved
     assert await ledger.latest(5) == []
 
@@ -50,10 +50,27 @@ async def test_an_old_row_gets_neither_intent_nor_slot(ledger: Store) -> None:
 async def test_of_many_intents_one_gets_the_slot(ledger: Store) -> None:
     row = await row_in(ledger, State.CLAIMED)
 
-    results = await asyncio.gather(*(ledger.intend(row, now=NOW, event="intent") for _ in range(6)))
+    results = await asyncio.gather(
+        *(ledger.intend(row, after=None, now=NOW, event="intent") for _ in range(6)), return_exceptions=True
+    )
 
-    assert [result is None for result in results].count(False) == 1
+    assert [isinstance(result, tuple) for result in results].count(True) == 1
     assert len(await ledger.latest(5)) == 1
+
+
+@on_ledger
+async def test_of_many_that_know_the_same_last_slot_one_gets_the_next(ledger: Store) -> None:
+    claimed = [await row_in(ledger, State.CLAIMED, f"c{n}") for n in range(6)]
+
+    results = await asyncio.gather(
+        *(ledger.intend(row, after=None, now=NOW, event="intent") for row in claimed), return_exceptions=True
+    )
+
+    losers = [row for row, result in zip(claimed, results, strict=True) if isinstance(result, Conflict)]
+    (slot,) = await ledger.latest(9)
+    assert len(losers) == 5
+    assert await ledger.newest(losers[0].communication) == losers[0]
+    assert await ledger.intend(losers[0], after=slot.id, now=NOW, event="intent") is not None
 
 
 @on_ledger
@@ -61,17 +78,18 @@ async def test_what_is_not_claimed_cannot_be_intended(ledger: Store) -> None:
     row = await opened(ledger)
 
     with pytest.raises(IllegalTransition):
-        await ledger.intend(row, now=NOW, event="intent")
+        await ledger.intend(row, after=None, now=NOW, event="intent")
 
     assert await ledger.latest(5) == []
 
 
 @on_ledger
 async def test_the_latest_slots_come_oldest_first(ledger: Store) -> None:
-    slots = []
+    slots: list[StoredSlot] = []
     for n in range(4):
         row = await row_in(ledger, State.CLAIMED, f"c{n}")
-        intended = await ledger.intend(row, now=after(n), event="intent")
+        last = slots[-1].id if slots else None
+        intended = await ledger.intend(row, after=last, now=after(n), event="intent")
         assert intended is not None
         slots.append(intended[1])
 
@@ -82,7 +100,7 @@ async def test_the_latest_slots_come_oldest_first(ledger: Store) -> None:
 @on_ledger
 async def test_the_first_answer_ends_a_slot(ledger: Store) -> None:
     row = await row_in(ledger, State.CLAIMED)
-    intended = await ledger.intend(row, now=NOW, event="intent")
+    intended = await ledger.intend(row, after=None, now=NOW, event="intent")
     assert intended is not None
 
     await ledger.end(intended[1], now=after(1))
@@ -144,7 +162,7 @@ def test_accounts_have_lanes_and_slots_of_their_own(ledger_url: str) -> None:
             assert await ledger.latest(5) == []
             assert await ledger.hold_lane(account, now=NOW, seconds=10)
             row = await row_in(ledger, State.CLAIMED, account)
-            assert await ledger.intend(row, now=NOW, event="intent") is not None
+            assert await ledger.intend(row, after=None, now=NOW, event="intent") is not None
 
     asyncio.run(story("one"))
     asyncio.run(story("other"))
