@@ -17,6 +17,20 @@ from adapter.ledger.database import Database, Taken, insert_once, whole
 from adapter.ledger.tables import transmissions as table
 from adapter.ports.ledger import Facts
 
+_EARLIER = sa.case(
+    (table.c.write_at.is_(None), table.c.due_at),
+    (table.c.due_at < table.c.write_at, table.c.due_at),
+    else_=table.c.write_at,
+)
+_NOW = sa.bindparam("now", type_=table.c.due_at.type)
+# Asked every second, so it is made once.
+_DUE = (
+    sa.select(table)
+    .where(sa.or_(table.c.due_at <= _NOW, table.c.write_at <= _NOW))
+    .order_by(_EARLIER, table.c.id)
+    .limit(sa.bindparam("most"))
+)
+
 
 class Transmissions:
     """Rows of transmissions; every change is compare-and-set."""
@@ -107,17 +121,7 @@ class Transmissions:
     @whole
     async def due(self, now: datetime, *, limit: int) -> Sequence[Transmission]:
         """Rows with a step or a write-back whose time has come, the longest due first."""
-        earlier = sa.case(
-            (table.c.write_at.is_(None), table.c.due_at),
-            (table.c.due_at < table.c.write_at, table.c.due_at),
-            else_=table.c.write_at,
-        )
-        return await self._select(
-            sa.select(table)
-            .where(sa.or_(table.c.due_at <= now, table.c.write_at <= now))
-            .order_by(earlier, table.c.id)
-            .limit(limit)
-        )
+        return await self._select(_DUE, now=now, most=limit)
 
     @whole
     async def in_states(self, states: frozenset[State], *, limit: int = 1000) -> Sequence[Transmission]:
@@ -143,9 +147,9 @@ class Transmissions:
             sa.select(table).where(table.c.communication == communication).order_by(table.c.round.desc())
         )
 
-    async def _select(self, query: sa.Select[Any]) -> Sequence[Transmission]:
+    async def _select(self, query: sa.Select[Any], **values: object) -> Sequence[Transmission]:
         async with self._database.reading() as connection:
-            return [rows.transmission(row) for row in await connection.execute(query)]
+            return [rows.transmission(row) for row in await connection.execute(query, values)]
 
 
 def _of_mark(mark: Mark, *, now: datetime) -> tuple[State, Facts]:
