@@ -189,6 +189,10 @@ class InboundGroup(_Group):
     reconcile_seconds: float = Field(
         600.0, gt=0, description="How often Metriport's list is read for messages whose call never came."
     )
+    sent_elsewhere: bool = Field(
+        default=False,
+        description="Whether what others sent from the account is shown as Communications, too; never a wish to send.",
+    )
     spool_directory: Path | None = Field(
         None,
         description="Where attachments are kept on disk while they are written; unset: the system's temporary "

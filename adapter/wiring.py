@@ -39,6 +39,7 @@ from adapter.metriport.spool import spool
 from adapter.pipelines.inbound import context as inbound
 from adapter.pipelines.outbound.context import Context, Policy
 from adapter.pipelines.outbound.look import Sighting
+from adapter.pipelines.outbound.unknown import SETTLE
 from adapter.ports.clock import Clock
 from adapter.ports.ledger import Delivery
 from adapter.ports.mail import Mail, Spooled
@@ -220,6 +221,8 @@ def inbound_of(context: Context, settings: Settings, *, mail: Mail, web: Web) ->
             marker=context.policy.marker,
             external_id_system=settings.patients.external_id_system,
             most_bytes=settings.inbound.most_bytes,
+            elsewhere=settings.inbound.sent_elsewhere,
+            settle=SETTLE + context.policy.list_lag,
         ),
         read=inbound.Readers(notice=_notice, content=_received, listed=_listed, delivery=_delivery),
     )

@@ -19,8 +19,9 @@ from adapter.pipelines.inbound.arrivals import arrive, put_off, renew
 from adapter.pipelines.inbound.context import RECEIVED
 from adapter.pipelines.inbound.context import Context as InboundContext
 from adapter.pipelines.inbound.deliveries import Reader, work_off
+from adapter.pipelines.inbound.elsewhere import follow_sent, show_sent
 from adapter.pipelines.inbound.matching import apply_answers, close_settled
-from adapter.pipelines.inbound.reconcile import reconcile
+from adapter.pipelines.inbound.reconcile import fetch_missed, reconcile
 from adapter.pipelines.outbound import settled
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.lane import CLAIM_AHEAD_SECONDS, Lane, Prepared
@@ -35,8 +36,10 @@ from adapter.ports.ledger import Delivery
 _log = structlog.get_logger(__name__)
 
 _MOST_ARRIVING = 200
-_HORIZON = timedelta(days=30)  # how far back the first look at Metriport's list goes
-_OVERLAP = timedelta(days=1)
+_HORIZON = timedelta(
+    days=30
+)  # how far back Metriport's list is read once a day; what is older is taken in by hand
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +78,8 @@ class Worker:
         self._arriving: dict[str, asyncio.Task[None]] = {}
         self._side_by_side = asyncio.Semaphore(self.rhythm.arrivals)
         self._dead: list[Delivery] = []
-        self._reconciled: datetime | None = None
+        self._read_whole: datetime | None = None
+        self._patrolled = asyncio.Event()
         self._holds_lane = asyncio.Event()
         self._stopping = False
         self._carrying = asyncio.Lock()
@@ -169,6 +173,7 @@ class Worker:
 
     async def _patrol(self) -> None:
         await patrol(self.context, in_flight=self.queue.in_work)
+        self._patrolled.set()
         if self._holds_lane.is_set():
             await recover(self.context, in_flight=self.queue.in_work)
             await settled.close_settled(self.context)
@@ -213,10 +218,18 @@ class Worker:
     async def _reconcile(self) -> None:
         await self._holds_lane.wait()
         now = self.context.clock.now()
-        await reconcile(
-            self.inbound, since=self._reconciled - _OVERLAP if self._reconciled else now - _HORIZON
-        )
-        self._reconciled = now
+        # A list may have come back short: most of the time its newest days are read, and all of it once a day.
+        read = self._read_whole
+        whole = read is None or now - read >= _DAY
+        since = now - _HORIZON if read is None or whole else read - _DAY
+        await fetch_missed(self.inbound, since=since)
+        await reconcile(self.inbound, since=since)
+        if self.inbound.policy.elsewhere:
+            await self._patrolled.wait()
+            await show_sent(self.inbound, since=since)
+            await follow_sent(self.inbound)
+        if whole:
+            self._read_whole = now
 
     async def _answers(self) -> None:
         await self._holds_lane.wait()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from adapter.domain.canonical import CHANNEL_SYSTEM, DIRECTION_SYSTEM, INSTRUCTION_SYSTEM
 from adapter.domain.resource import entries, has_code
+
+SENT_ELSEWHERE: Final = "sent-elsewhere"
 
 
 class MarkerElement(StrEnum):
@@ -43,6 +45,16 @@ class Marker:
 def is_inbound(communication: Mapping[str, Any]) -> bool:
     """Whether the adapter itself wrote it as a received message."""
     return has_code(communication.get("category"), DIRECTION_SYSTEM, "inbound")
+
+
+def is_sent_elsewhere(communication: Mapping[str, Any]) -> bool:
+    """Whether the adapter itself wrote it to show what others sent."""
+    return has_code(communication.get("category"), DIRECTION_SYSTEM, SENT_ELSEWHERE)
+
+
+def is_shown(communication: Mapping[str, Any]) -> bool:
+    """Whether the adapter itself wrote it, to show a message: then it is no wish, whatever its status."""
+    return is_inbound(communication) or is_sent_elsewhere(communication)
 
 
 def wants_resend(communication: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from adapter.domain.canonical import INSTRUCTION_SYSTEM
-from adapter.domain.marker import Marker, is_inbound
+from adapter.domain.marker import Marker, is_shown
 from adapter.domain.resource import Resource, entries
 from adapter.domain.rounds import PREPARATION
 from adapter.errors import Unresolved
@@ -50,8 +50,10 @@ def cancelled(communication: Resource, marker: Marker) -> Resource:
 
 
 def _check(communication: Mapping[str, Any], marker: Marker) -> None:
-    if is_inbound(communication):
-        raise _no("It is a received message. To answer it, write a new Communication.")
+    if is_shown(communication):
+        raise _no(
+            "It shows a message that was received, or sent by others. To answer it, write a new Communication."
+        )
     if not marker.on(communication):
         raise _no("It does not carry the marker, so it is not the adapter's.")
 

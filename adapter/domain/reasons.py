@@ -105,7 +105,9 @@ _TABLE: Final[dict[Code, _Row]] = {
         sentence="The recipients have {count} NPIs, {limit} are allowed. "
         "Spread them over several Communications."
     ),
-    "refused-inbound": _Row(sentence="This is a received message. To answer it, write a new Communication."),
+    "refused-inbound": _Row(
+        sentence="This shows a message that was received, or sent by others. To answer it, write a new Communication."
+    ),
     "refused-modifier-extension": _Row(
         sentence="{where} carries a modifierExtension or implicitRules that the adapter does not know, "
         "so its meaning is not certain. Remove it."

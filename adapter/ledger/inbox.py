@@ -85,6 +85,12 @@ class Inbox:
             await connection.execute(_same(delivery).values(values))
 
     @whole
+    async def record(self, arrival: Arrival) -> None:
+        """Keeps what became of a message that no delivery told of."""
+        async with self._database.writing() as connection:
+            await _record(connection, arrival)
+
+    @whole
     async def arrival(self, message: str) -> Arrival | None:
         """What became of the received message."""
         query = sa.select(arrivals).where(arrivals.c.message == message)

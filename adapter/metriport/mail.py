@@ -12,9 +12,9 @@ import simplejson
 from adapter.domain.resource import Resource, items, obj, text
 from adapter.errors import Rejected, Temporary
 from adapter.metriport import wire
-from adapter.metriport.account import Deliveries
-from adapter.metriport.api import PAGE
-from adapter.ports.mail import Listed
+from adapter.metriport.account import Deliveries, WebhookRequest
+from adapter.metriport.api import PAGE, Query
+from adapter.ports.mail import Direction, Listed
 
 _RECEIVED: Final = "message.received"
 _NOT_FOUND: Final = 404
@@ -27,13 +27,7 @@ class MetriportMail(Deliveries):
 
     async def redelivered(self, *, since: datetime) -> AsyncIterator[bytes]:
         """The calls about received messages that Metriport first made since then, anew and with fresh links."""
-        wanted = []
-        async for request in self.deliveries():
-            # Newest first: what comes after an older one is older still.
-            if request.created_at is not None and request.created_at < since:
-                break
-            if request.kind in {_RECEIVED, None}:
-                wanted.append(request.id)
+        wanted = [call.id async for call in self._calls(since)]
         for request_id in reversed(wanted[:_MOST_REDELIVERED]):
             try:
                 yield await self.redeliver(request_id)
@@ -41,21 +35,38 @@ class MetriportMail(Deliveries):
                 if not error.issues:
                     raise  # the account is refused, not this one call
 
-    async def received(self, *, since: datetime) -> AsyncIterator[Listed]:
-        """The received messages that Metriport lists, those before that time perhaps left out.
+    async def missed(self, *, since: datetime) -> AsyncIterator[str]:
+        """The ids of the calls about received messages that Metriport first made since then, and nobody took."""
+        async for call in self._calls(since):
+            # `failure` in its packages, but not documented.
+            if "fail" in (call.status or "").lower():
+                yield call.id
 
-        The order of the list is not documented: what is older ends the reading only while the rows came newest
-        first, and one page later (protocol §8).
+    async def _calls(self, since: datetime) -> AsyncIterator[WebhookRequest]:
+        async for request in self.deliveries():
+            # Newest first: what comes after an older one is older still.
+            if request.created_at is not None and request.created_at < since:
+                return
+            if request.kind in {_RECEIVED, None}:
+                yield request
+
+    async def list_messages(self, direction: Direction, *, since: datetime) -> AsyncIterator[Listed]:
+        """The messages that Metriport lists, those before that time perhaps left out.
+
+        The order of the list is not documented, and it may shift while it is read: what is older ends the reading
+        only while each row is older than the one before, and one page later (protocol §8).
         """
-        doing = "Listing received messages at Metriport"
+        doing = f"Listing {direction.value} messages at Metriport"
+        query: Query = {"direction": direction.value, "count": PAGE}
         descending, last, margin = True, None, False
-        async for page in self._pages("message", {"direction": "inbound", "count": PAGE}, doing=doing):
+        async for page in self._pages("message", query, doing=doing):
             rows = obj(page).get("messages")
             if not isinstance(rows, list):
                 raise Temporary(f"{doing}: the answer is no list of messages.", applied=False)
             for listed in filter(None, map(_listed, items(rows))):
-                descending = descending and listed.at is not None and (last is None or listed.at <= last)
-                last = listed.at
+                at = listed.message.sent_at
+                descending = descending and at is not None and (last is None or at < last)
+                last = at
                 yield listed
             if margin and descending:
                 return
@@ -86,7 +97,7 @@ class MetriportMail(Deliveries):
 def _listed(row: Mapping[str, Any]) -> Listed | None:
     found = wire.read_message(row)
     raw = simplejson.dumps(row, ensure_ascii=True, use_decimal=True).encode("ascii")
-    return Listed(message=found.id, at=found.sent_at, row=raw) if found else None
+    return Listed(message=found, row=raw) if found else None
 
 
 def _file_name(listed: object, document: str) -> str | None:

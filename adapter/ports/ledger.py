@@ -55,6 +55,7 @@ class ArrivalState(StrEnum):
     WRITTEN = "written"
     DELETED = "deleted"  # somebody deleted it from the FHIR server: it stays so
     HELD = "held"  # it cannot be had, and a person was asked
+    SENT_ELSEWHERE = "sent-elsewhere"  # none that came in: others sent it from the account, and it is shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +194,10 @@ class Inbox(Protocol):
 
     async def later(self, delivery: Delivery, *, due_at: datetime, note: str) -> None:
         """The work of the delivery could not be done now; its `tries` are kept as they are given."""
+        ...
+
+    async def record(self, arrival: Arrival) -> None:
+        """Keeps what became of a message that no delivery told of."""
         ...
 
     async def arrival(self, message: str) -> Arrival | None:

@@ -6,29 +6,49 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
+from adapter.domain.message import Message
 from adapter.domain.resource import Resource
+
+
+class Direction(StrEnum):
+    """Which of its messages Metriport is asked to list."""
+
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """A received message as Metriport lists it."""
+    """A message as Metriport lists it, read and raw."""
 
-    message: str
-    at: datetime | None
+    message: Message
     row: bytes = field(repr=False)
 
 
 class Mail(Protocol):
-    """Received messages. Every call may raise `Temporary`, or `Rejected` where the account or the route is refused."""
+    """The account's messages, whoever sent them. Every call may raise `Temporary`, or `Rejected` where the account or the route is refused."""
 
     def redelivered(self, *, since: datetime) -> AsyncIterator[bytes]:
         """The calls about received messages that Metriport first made since then, anew and with fresh links."""
         ...
 
-    def received(self, *, since: datetime) -> AsyncIterator[Listed]:
-        """The received messages that Metriport lists, those before that time perhaps left out."""
+    def missed(self, *, since: datetime) -> AsyncIterator[str]:
+        """The ids of the calls about received messages that Metriport first made since then, and nobody took."""
+        ...
+
+    async def redeliver(self, request_id: str) -> bytes:
+        """Has that call made anew; gives it, with fresh links."""
+        ...
+
+    def list_messages(self, direction: Direction, *, since: datetime) -> AsyncIterator[Listed]:
+        """The messages that Metriport lists, those before that time perhaps left out."""
+        ...
+
+    async def message(self, message_id: str) -> Message | None:
+        """One message; `None` when Metriport does not know the id."""
         ...
 
     async def document_link(self, document: str, *, patient: str) -> str | None:

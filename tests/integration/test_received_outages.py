@@ -156,3 +156,47 @@ def test_a_refused_message_waits_for_as_long_as_it_takes(answer: str | None) -> 
 def _lost(clinic: Site) -> dict[str, Any]:
     [task] = [one for one in clinic.fhir.resources("Task") if one["code"]["coding"][0]["code"] == "fix-data"]
     return task
+
+
+def test_a_call_that_nobody_took_is_made_anew_and_tells_whose_it_is() -> None:
+    """The list does not know the account's own id of the patient."""
+
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("POST", "/", "webhook-lost", times=2)
+        for patient in ("maple", "nobody"):
+            clinic.metriport.receive(clinic.clock.now(), **message(patientId=None, externalId=patient))
+        await clinic.passes(700)
+
+    clinic = at(visit)
+
+    assert {one.get("subject", {}).get("reference") for one in inbound(clinic)} == {"Patient/maple", None}
+
+
+def test_a_call_that_nobody_takes_again_is_asked_for_once() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("POST", "/", "webhook-lost", times=1)
+        clinic.metriport.receive(clinic.clock.now(), **message())
+        clinic.metriport.set_webhook("http://nobody.test/", clinic.clock.now())
+        [lost] = [one for one in clinic.metriport._server.webhooks.deliveries if one.status == "failure"]
+        for _ in range(3):
+            lost.status = "failure"
+            await clinic.passes(600)
+
+    clinic = at(visit)
+
+    asked = [one for one in clinic.metriport.requests if one.path.endswith("/retry")]
+    assert len(inbound(clinic)) == 1
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "fault"), [("POST", "404"), ("POST", "503"), ("GET", "404"), ("GET", "503")]
+)
+def test_calls_that_cannot_be_made_anew_keep_nothing_on_the_list_from_coming(method: str, fault: str) -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("POST", "/", "webhook-lost", times=1)
+        clinic.metriport.receive(clinic.clock.now(), **message())
+        clinic.metriport.add_fault(method, "/settings/webhook/request", fault, times=10)
+        await clinic.passes(1300)
+
+    assert len(inbound(at(visit))) == 1

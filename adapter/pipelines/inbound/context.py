@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -25,13 +25,15 @@ RECEIVED: Final = "message.received"
 class Inbound:
     """What a site decides about received messages.
 
-    `external_id_system` is the identifier system that Metriport's `externalId` belongs to; unset, it is `Patient.id`.
+    `elsewhere` shows what others sent from the account, `settle` after it was sent. `external_id_system` is the identifier system that Metriport's `externalId` belongs to; unset, it is `Patient.id`.
     """
 
     marker: Marker = field(default_factory=Marker)
     external_id_system: str | None = None
     most_bytes: int = 50_000_000
     most_content_bytes: int = 400_000_000
+    elsewhere: bool = False
+    settle: timedelta = timedelta(minutes=3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,7 @@ class Context:
     clock: Clock
     policy: Inbound
     read: Readers
+    asked_again: set[str] = field(default_factory=set)
     _at_work: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def alone_with(self, message: str) -> asyncio.Lock:

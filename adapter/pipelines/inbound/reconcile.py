@@ -1,4 +1,8 @@
-"""Received messages whose call never came: Metriport's list is the guarantee, the webhook its shortcut (protocol §8)."""
+"""Received messages whose call never came: Metriport's list is the guarantee, the webhook its shortcut (protocol §8).
+
+Everything here may be broken off and begun anew at any moment: what was found is kept row by row, and what is known
+is not kept again.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,10 @@ from typing import Final
 
 import structlog
 
+from adapter.errors import Rejected, Temporary
 from adapter.pipelines.inbound.context import RECEIVED, Context
 from adapter.ports.ledger import Delivery
+from adapter.ports.mail import Direction
 
 _log = structlog.get_logger(__name__)
 
@@ -23,21 +29,46 @@ async def reconcile(context: Context, *, since: datetime) -> int:
     """
     found = 0
     now = context.clock.now()
-    async for listed in context.mail.received(since=since):
-        if listed.at is not None and listed.at > now - YOUNG:
+    async for listed in context.mail.list_messages(Direction.INBOUND, since=since):
+        message = listed.message
+        if message.sent_at is not None and message.sent_at > now - YOUNG:
             continue
-        if await context.ledger.arrival(listed.message) is None:
+        if await context.ledger.arrival(message.id) is None:
             # Whether it is on the FHIR server already is looked up first when it is worked on.
             await context.ledger.keep(
                 Delivery(
-                    delivery_id=f"listed-{listed.message}",
+                    delivery_id=f"listed-{message.id}",
                     kind=RECEIVED,
-                    received_at=listed.at or now,
+                    received_at=message.sent_at or now,
                     body=listed.row,
-                    message=listed.message,
+                    message=message.id,
                 )
             )
             found += 1
     if found:
         _log.info("messages.listed", new=found)
     return found
+
+
+async def fetch_missed(context: Context, *, since: datetime) -> int:
+    """Has the calls made anew that Metriport made while nobody took them; gives how many.
+
+    They tell more than the list, whose the message is above all; where they cannot be had, the list still tells. Each
+    is asked for once in a process's life: a call that nobody takes again stays on Metriport's record as it was.
+
+    Raises:
+        Temporary: the ledger does not answer.
+    """
+    calls = []
+    try:
+        async for request in context.mail.missed(since=since):
+            if request not in context.asked_again:
+                context.asked_again.add(request)
+                calls.append(await context.mail.redeliver(request))
+    except (Temporary, Rejected) as error:
+        _log.warning("deliveries.not-made-anew", error=type(error).__name__, detail=str(error))
+    for raw in calls:
+        await context.ledger.keep(context.read.delivery(raw, context.clock.now()))
+    if calls:
+        _log.info("deliveries.missed", made_anew=len(calls))
+    return len(calls)

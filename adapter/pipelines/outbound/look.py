@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from adapter.domain.mark import Mark, has_foreign_mark, marks_on, newest
-from adapter.domain.marker import is_inbound
+from adapter.domain.marker import is_shown
 from adapter.domain.ranking import Rank, priority_of
 from adapter.domain.resource import Resource, instant, obj, version_of
 from adapter.domain.rounds import IN_PROGRESS, PREPARATION, Verdict, decide
@@ -72,7 +72,7 @@ async def patrol(context: Context, *, in_flight: Container[str] = ()) -> int:
     parameters = [*context.policy.marker.search(IN_PROGRESS), *context.policy.extra_search]
     async for communication in context.fhir.search("Communication", parameters):
         mark = newest(marks_on(communication))
-        if mark is None or is_inbound(communication) or has_foreign_mark(communication):
+        if mark is None or is_shown(communication) or has_foreign_mark(communication):
             continue
         if str(communication["id"]) not in in_flight:
             rebuilt += await _compare(context, sighting_of(communication, context), mark)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from adapter.domain.canonical import COMMUNICATION_ID
+from adapter.domain.marker import is_sent_elsewhere
 from adapter.pipelines.outbound.context import Context
 
 
@@ -17,6 +18,8 @@ async def is_taken(context: Context, message_id: str) -> bool:
     if await context.ledger.by_message(message_id) is not None:
         return True
     asked = [("identifier", f"{COMMUNICATION_ID}|{message_id}")]
-    async for _ in context.fhir.search("Communication", asked):
-        return True
+    async for found in context.fhir.search("Communication", asked):
+        # One that was taken for somebody else's may be ours all the same.
+        if not is_sent_elsewhere(found):
+            return True
     return False

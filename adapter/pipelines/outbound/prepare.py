@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from adapter.domain.attachment import MOST_ATTACHMENTS, Content
-from adapter.domain.marker import is_inbound
+from adapter.domain.marker import is_shown
 from adapter.domain.message import MOST_BODY_UNITS, MOST_SUBJECT_UNITS, Send, reference_of
 from adapter.domain.reasons import Reason, reason
 from adapter.domain.resource import Resource
@@ -82,7 +82,7 @@ async def plan(context: Context, communication: Resource, *, round: int = 1) -> 
 
 
 def _unfit(communication: Resource) -> Reason | None:
-    if is_inbound(communication):
+    if is_shown(communication):
         return reason("refused-inbound")
     if communication.get("modifierExtension") or communication.get("implicitRules"):
         return reason("refused-modifier-extension", where="The Communication")

@@ -32,6 +32,7 @@ from adapter.pipelines.outbound.lane import Prepared
 from adapter.pipelines.outbound.look import Wish
 from adapter.pipelines.outbound.owner import is_taken
 from adapter.pipelines.outbound.park import tell
+from adapter.pipelines.outbound.retract import retract
 from adapter.pipelines.outbound.transmit import record_sent, withdraw
 from adapter.pipelines.outbound.unknown import settled_at
 from adapter.pipelines.outbound.writeback import write_back
@@ -291,6 +292,8 @@ async def _unowned(context: Context, messages: Sequence[Message], doubts: Sequen
 
 async def _record(context: Context, case: _Case, found: Found) -> bool:
     row = replace(case.row, note=case.note)
+    # First, so that a crash in between leaves the question open.
+    await retract(context, found.message)
     recorded = await record_sent(context, row, found.message, sent_at=found.sent_at)
     if recorded:
         await write_back(context, recorded, communication=case.present)

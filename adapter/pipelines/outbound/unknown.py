@@ -14,12 +14,12 @@ from adapter.pipelines.outbound.insist import change
 from adapter.pipelines.outbound.writeback import write_back
 
 # The send deadline, the longest answer, and a margin; then Metriport's list may still lag.
-_SETTLE: Final = timedelta(seconds=10 + 20 + 30)
+SETTLE: Final = timedelta(seconds=10 + 20 + 30)
 
 
 def settled_at(context: Context, since: datetime) -> datetime:
     """From when on Metriport's list tells about a send of that moment (its intent, or our first sight of its claim)."""
-    return since + _SETTLE + context.policy.list_lag
+    return since + SETTLE + context.policy.list_lag
 
 
 async def unknown(
