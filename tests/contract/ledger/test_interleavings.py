@@ -1,0 +1,279 @@
+"""Two replicas on one PostgreSQL: whatever two calls meet, it ends as if one had come after the other.
+
+Each pair of calls that change something is made in both orders, and with the transaction of the first held open right
+before its commit while the second is under way: it then commits, or its connection dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from itertools import combinations_with_replacement
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import await_only
+
+from adapter.domain.mark import Mark
+from adapter.domain.message import MessageState
+from adapter.domain.transmission import State, Transmission
+from adapter.errors import Conflict, Temporary
+from adapter.ledger.database import create_engine, parse_url
+from adapter.ledger.store import Store
+from adapter.ledger.tables import metadata
+from adapter.ports.ledger import Arrival, ArrivalState, Delivery, FinalStatus, StoredSlot
+from tests.contract.ledger.ledgers import NOW, ROUTINE, after, opened, row_in
+
+_LOST: Final = (None, False)
+_MARK: Final = Mark(round=1, token="t", attempt=1, destination="d", message="m1")
+_ARRIVAL: Final = Arrival(message="in", communication="c", state=ArrivalState.WRITTEN, at=after(1))
+_DELIVERY: Final = Delivery(delivery_id="d1", kind="k", received_at=NOW, body=b"old")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ledger:
+    """What is there before two calls meet."""
+
+    ready: Transmission
+    claimed: Transmission
+    another: Transmission
+    intended: Transmission
+    doubtful: Transmission
+    slot: StoredSlot
+
+
+Call = Callable[[Store, _Ledger], Awaitable[Any]]
+
+
+def _done(call: Call) -> Call:
+    """A call that has nothing to answer: it cannot lose."""
+
+    async def done(store: Store, there: _Ledger) -> str:
+        await call(store, there)
+        return "done"
+
+    return done
+
+
+def _moved(of: str, to: State, **facts: Any) -> Call:
+    def call(store: Store, there: _Ledger) -> Awaitable[Any]:
+        return store.change(getattr(there, of), to, now=after(1), event=str(to), **facts)
+
+    return call
+
+
+def _intended(of: str) -> Call:
+    def call(store: Store, there: _Ledger) -> Awaitable[Any]:
+        return store.intend(getattr(there, of), after=there.slot.id, now=after(1), event="intent")
+
+    return call
+
+
+def _status(state: MessageState) -> Call:
+    status = FinalStatus(message="m1", state=state, at=after(2))
+    return _done(lambda store, _: store.keep_status(status, now=after(1)))
+
+
+_CALLS: Final[Mapping[str, Call]] = {
+    "open": lambda store, _: store.open("new", round=1, rank=ROUTINE, now=after(1)),
+    "restore": lambda store, _: store.restore("new", _MARK, rank=ROUTINE, now=after(1)),
+    "claim": _moved("ready", State.CLAIMED, token="a"),
+    "refuse": _moved("ready", State.REFUSED),
+    "intend": _intended("claimed"),
+    "intend another": _intended("another"),
+    "recover": _moved("claimed", State.UNKNOWN),
+    "record": _moved("intended", State.SENT, message="m1"),
+    "doubt": _moved("intended", State.UNKNOWN),
+    "find": _moved("doubtful", State.SENT, message="m1"),
+    "completed": _status(MessageState.COMPLETED),
+    "failed": _status(MessageState.FAILED),
+    "end slot": _done(lambda store, there: store.end(there.slot, now=after(1))),
+    "hold lane": lambda store, _: store.hold_lane(str(id(store)), now=after(1), seconds=10),
+    "leave lane": _done(lambda store, _: store.leave_lane(str(id(store)))),
+    "keep": _done(lambda store, _: store.keep(replace(_DELIVERY, body=b"new", received_at=after(1)))),
+    "done": _done(lambda store, _: store.done(_DELIVERY, note="written", arrival=_ARRIVAL)),
+    "later": _done(lambda store, _: store.later(replace(_DELIVERY, tries=1), due_at=after(9), note="later")),
+    "note": _done(lambda store, _: store.note("c1", round=1, what="seen", now=after(1))),
+}
+# Of each of these one wins: a row, the next slot, a message id, a round, the lane.
+_CONTESTS: Final = (
+    {"claim", "refuse"},
+    {"intend", "recover"},
+    {"intend", "intend another"},
+    {"record", "doubt"},
+    {"record", "find"},
+    {"restore", "record"},
+    {"restore", "find"},
+    *({call} for call in ("restore", "claim", "refuse", "intend", "intend another", "recover")),
+    *({call} for call in ("record", "doubt", "find", "hold lane")),
+)
+
+
+@dataclass(kw_only=True)
+class _Replica:
+    """A store whose transactions can be held right before they commit."""
+
+    engine: AsyncEngine
+    held: asyncio.Event | None = None
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.engine)
+        event.listen(self.engine.sync_engine, "commit", self._before_commit)
+
+    def _before_commit(self, _connection: Any) -> None:
+        if self.held is not None:
+            self.reached.set()
+            await_only(self.held.wait())
+
+    async def ask(self, call: Call, there: _Ledger) -> Any:
+        try:
+            return await call(self.store, there)
+        except Conflict:
+            return None
+
+
+@dataclass(kw_only=True)
+class _Meeting:
+    """The database, two replicas on it, and what is there before each meeting."""
+
+    admin: AsyncEngine
+    one: _Replica
+    other: _Replica
+    there: _Ledger
+
+    async def remember(self) -> None:
+        """What is there now is there before each meeting."""
+        async with self.admin.begin() as connection:
+            for table in metadata.sorted_tables:
+                await connection.exec_driver_sql(f"CREATE TABLE kept_{table.name} AS TABLE {table.name}")
+
+    async def begin_anew(self) -> None:
+        tables = metadata.sorted_tables
+        emptied = [f"DELETE FROM {table.name}" for table in reversed(tables)]  # noqa: S608  own names
+        filled = [f"INSERT INTO {table.name} TABLE kept_{table.name}" for table in tables]
+        async with self.admin.begin() as connection:
+            await connection.exec_driver_sql(";".join([*emptied, *filled]))
+
+    async def seen(self) -> list[Any]:
+        """All rows, without what the order of independent inserts decides, and without who holds the lane."""
+        rows = " UNION ALL ".join(
+            f"SELECT '{table.name}', (to_jsonb(one) - 'id' - 'holder')::text FROM {table.name} one"  # noqa: S608  own names
+            for table in metadata.sorted_tables
+        )
+        async with self.admin.connect() as connection:
+            return sorted((await connection.exec_driver_sql(rows)).all())
+
+    async def serial(self, first: Call, second: Call) -> tuple[list[Any], list[Any]]:
+        await self.begin_anew()
+        answers = [await self.one.ask(first, self.there), await self.other.ask(second, self.there)]
+        return [answer not in _LOST for answer in answers], await self.seen()
+
+    async def held(self, first: Call, second: Call, *, dies: bool) -> tuple[list[Any], list[Any]]:
+        """The second comes while the first is about to commit."""
+        await self.begin_anew()
+        self.one.held, self.one.reached = asyncio.Event(), asyncio.Event()
+        leading = asyncio.create_task(self.one.ask(first, self.there))
+        await asyncio.wait(
+            {leading, asyncio.create_task(self.one.reached.wait())}, return_when=asyncio.FIRST_COMPLETED
+        )
+        following = asyncio.create_task(self.other.ask(second, self.there))
+        await self._comes_to_rest(following)
+        if dies:
+            await self._cut(leading)
+        self.one.held.set()
+        self.one.held = None
+        answers = []
+        with suppress(Temporary):
+            answers.append(await leading)
+        answers.append(await following)
+        return [answer not in _LOST for answer in answers], await self.seen()
+
+    async def _comes_to_rest(self, task: asyncio.Task[Any]) -> None:
+        """Until it is done, or waits for the other's transaction."""
+        waiting = sa.text(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        async with self.admin.connect() as connection:
+            while not task.done() and not (await connection.execute(waiting)).scalar_one():
+                await connection.rollback()
+                await asyncio.sleep(0.001)
+
+    async def _cut(self, leading: asyncio.Task[Any]) -> None:
+        if leading.done():
+            return
+        cut = sa.text(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND state = 'idle in transaction' AND pid <> pg_backend_pid()"
+        )
+        async with self.admin.begin() as connection:
+            await connection.execute(cut)
+
+
+@asynccontextmanager
+async def _meeting(url: str) -> AsyncIterator[_Meeting]:
+    engines = [create_engine(parse_url(url)) for _ in range(3)]
+    one, other = (_Replica(engine=engine) for engine in engines[:2])
+    await one.store.migrate()
+    there = await _prepare(one.store)
+    meeting = _Meeting(admin=engines[2], one=one, other=other, there=there)
+    await meeting.remember()
+    try:
+        yield meeting
+    finally:
+        for engine in engines:
+            await engine.dispose()
+
+
+async def _prepare(store: Store) -> _Ledger:
+    sending = await row_in(store, State.CLAIMED, "c4")
+    intended = await store.intend(sending, after=None, now=NOW, event="intent")
+    assert intended is not None
+    await store.keep(_DELIVERY)
+    return _Ledger(
+        ready=await opened(store, "c1"),
+        claimed=await row_in(store, State.CLAIMED, "c2", token="t"),
+        another=await row_in(store, State.CLAIMED, "c3", token="t"),
+        intended=intended[0],
+        doubtful=await row_in(store, State.UNKNOWN, "c5"),
+        slot=intended[1],
+    )
+
+
+def test_whatever_two_replicas_do_ends_as_if_one_had_come_after_the_other(postgresql_database: str) -> None:
+    async def story() -> list[str]:
+        async with _meeting(postgresql_database) as meeting:
+            pairs = combinations_with_replacement(_CALLS, 2)
+            return [wrong for one, other in pairs for wrong in await _judged(meeting, one, other)]
+
+    assert asyncio.run(story()) == []
+
+
+async def _judged(meeting: _Meeting, one: str, other: str) -> list[str]:
+    first, second = _CALLS[one], _CALLS[other]
+    forth, back = await meeting.serial(first, second), await meeting.serial(second, first)
+    contested = {one, other} in _CONTESTS
+    wrong = [
+        f"{one}, {other}: {answers} won" for answers, _ in (forth, back) if contested and sum(answers) != 1
+    ]
+    # In a round that is open already nothing is restored, and one that is restored is not opened again.
+    if not contested and not all(forth[0]) and {one, other} != {"open", "restore"}:
+        wrong.append(f"{one}, {other}: only {forth[0]} won")
+    for names, calls, orders in (
+        (f"{one} held, {other}", (first, second), (forth, _turned(back))),
+        (f"{other} held, {one}", (second, first), (back, _turned(forth))),
+    ):
+        if await meeting.held(*calls, dies=False) not in orders:
+            wrong.append(f"{names}: as in no order")
+        if contested and (await meeting.held(*calls, dies=True))[0] != [True]:
+            wrong.append(f"{names}: who came after the dead did not win")
+    return wrong
+
+
+def _turned(found: tuple[list[bool], list[Any]]) -> tuple[list[bool], list[Any]]:
+    return [*reversed(found[0])], found[1]
