@@ -20,6 +20,7 @@ from adapter.cli.root import EXIT_CODES
 from adapter.domain.mark import Mark, Token
 from adapter.errors import AdapterError, ConfigError, Unresolved
 from adapter.simulators import fhir, metriport
+from adapter.simulators.http import Request
 from adapter.simulators.metriport import SANDBOX_PATIENTS
 from adapter.simulators.shell import utc_now
 from tests.integration.people import ADDRESS, communication, patient
@@ -55,6 +56,7 @@ class Clinic:
             "ADAPTER_FHIR__BASE_URL": self.base_url,
             "ADAPTER_METRIPORT__BASE_URL": self.metriport_url,
             "ADAPTER_METRIPORT__API_KEY": metriport.DEFAULT_API_KEY,
+            "ADAPTER_INBOUND__ALLOW_PRIVATE_ADDRESSES": "true",
             "ADAPTER_METRIPORT__WEBHOOK_KEYS": json.dumps([self.key]),
             "ADAPTER_LEDGER__URL": f"sqlite+aiosqlite:///{folder / 'ledger.sqlite3'}",
             "ADAPTER_WATCH__DOORBELL": "rest-hook",
@@ -185,7 +187,14 @@ def test_an_order_for_what_is_not_there_is_refused(clinic: Clinic) -> None:
     assert isinstance(_run("retry", "nobody").exception, Unresolved)
 
 
-def test_reconcile_brings_in_what_no_call_told_of_and_rebuilds_what_was_claimed(clinic: Clinic) -> None:
+@pytest.mark.parametrize(
+    ("fault", "found"), [("slow:0.5", {"made_anew": 2, "listed": 0}), ("503", {"made_anew": 0, "listed": 2})]
+)
+def test_reconcile_brings_in_what_no_call_told_of_and_rebuilds_what_was_claimed(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, fault: str, found: dict[str, int]
+) -> None:
+    monkeypatch.setattr("adapter.cli.reconcile._LEASE_SECONDS", 1.0)  # it has to be held anew on the way
+    clinic.metriport.add_fault("GET", "/settings/webhook/request", fault)
     clinic.metriport.add_fault("POST", "/", "webhook-lost", times=2)
     long_ago = utc_now() - timedelta(hours=2)
     for number in range(2):
@@ -199,7 +208,7 @@ def test_reconcile_brings_in_what_no_call_told_of_and_rebuilds_what_was_claimed(
     report = json.loads(_run("reconcile", "--json").stdout)
     again = _run("reconcile")
 
-    assert report == {"rebuilt": 1, "listed": 2, "received": 2, "waiting": 0}
+    assert report == {"rebuilt": 1, "received": 2, "waiting": 0, "sent_elsewhere": 0, **found}
     assert "0 sends rebuilt" in again.stdout
     received = [one for one in clinic.fhir.resources("Communication") if one["id"] != "referral"]
     assert {one["topic"]["text"] for one in received} == {"Result 0", "Result 1"}
@@ -219,8 +228,25 @@ def test_reconcile_says_how_much_could_not_be_had(clinic: Clinic) -> None:
     for method in ("GET", "POST"):
         clinic.fhir.add_fault(method, "/Patient", "503", times=9)
 
-    assert "1 could not be had now" in _run("reconcile").stdout
+    assert "2 could not be had now" in _run("reconcile").stdout  # neither by its call nor by the list
     assert clinic.fhir.resources("Communication") == []
+
+
+def test_reconcile_shows_what_others_sent(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAPTER_INBOUND__SENT_ELSEWHERE", "true")
+    stated = {"destination": ADDRESS, "subject": "From the portal", "body": "x"}
+    request = Request(
+        method="POST",
+        path="/medical/v1/message",
+        query=f"patientId={SANDBOX_PATIENTS[0].id}",
+        headers={"x-api-key": metriport.DEFAULT_API_KEY, "content-type": "application/json"},
+        body=json.dumps(stated).encode(),
+    )
+    clinic.metriport.handle(request, utc_now() - timedelta(hours=2))
+
+    assert "1 messages that others sent are shown now" in _run("reconcile").stdout
+    assert json.loads(_run("reconcile", "--json").stdout)["sent_elsewhere"] == 0
+    assert [one["topic"]["text"] for one in clinic.fhir.resources("Communication")] == ["From the portal"]
 
 
 def test_reconcile_leaves_the_work_to_a_replica_that_does_it(
