@@ -137,7 +137,7 @@ class Ehr:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             time.sleep(0.5)
-            if self._how_many("preparation,in-progress") == 0 and self._how_many(None) >= count:
+            if self.how_many("preparation,in-progress") == 0 and self._how_many(None) >= count:
                 break
         return self.ends()
 
@@ -148,7 +148,8 @@ class Ehr:
             time.sleep(0.5)
         return ends
 
-    def _how_many(self, statuses: str | None) -> int:
+    def how_many(self, statuses: str | None) -> int:
+        """How many of its messages have one of these statuses; all, when none is given."""
         parameters = {"medium": f"{CHANNEL_SYSTEM}|{self.channel}", "_summary": "count"}
         if statuses:
             parameters["status"] = statuses

@@ -23,7 +23,7 @@ _BEFORE_SYNC: Final = ctypes.c_void_p * 4
 _AFTER_SYNC: Final = ctypes.c_void_p * 13
 _Sync: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
 _Open: Final = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p
+    ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p
 )
 
 
@@ -112,11 +112,12 @@ class _Shim:
         self.vfs.name = b"watched"
         self.vfs.open = self._here
 
-    def _open(self, vfs: int, name: bytes | None, file: int, flags: int, out: int | None) -> int:
+    def _open(self, vfs: int, name: int | None, file: int, flags: int, out: int | None) -> int:
+        # The name stays an address: SQLite goes on using it.
         result = int(self._open_as_usual(vfs, name, file, flags, out))
         place = ctypes.c_void_p.from_address(file)
         if result == _OK and name is not None and place.value is not None:
-            self._names[file] = Path(name.decode())
+            self._names[file] = Path(ctypes.string_at(name).decode())
             place.value = ctypes.addressof(self._shimmed(place.value))
         return result
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
@@ -63,7 +63,8 @@ def test_a_replica_that_stood_still_keeps_the_pace_of_the_other(still: float) ->
                 clinic.write(communication(id=f"queued-{number}"))
             await clinic.start()
             await clinic.passes(31)
-            first = clinic.stand_still()
+            first = clinic.leave()
+            first.paused = True
             await clinic.start()
             await clinic.passes(still)
             clinic.go_on(first)
@@ -77,6 +78,32 @@ def test_a_replica_that_stood_still_keeps_the_pace_of_the_other(still: float) ->
     assert len(sends) == len(clinic.metriport.messages) == 60
     assert within(sends, 60.0) <= 20
     assert min(later - sooner for sooner, later in pairwise(sends)) >= timedelta(seconds=2.9)
+
+
+def test_the_work_of_a_killed_replica_is_taken_over_within_half_a_minute() -> None:
+    async def scenario() -> tuple[Site, datetime]:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            for number in range(30):
+                clinic.write(communication(id=f"queued-{number}"))
+            await clinic.start()
+            await clinic.passes(10)
+            first = clinic.leave()
+            await clinic.start()
+            await clinic.passes(20)
+            first.dead = True
+            killed = clinic.clock.now()
+            await clinic.passes(300)
+            return clinic, killed
+
+    clinic, killed = run(scenario())
+
+    sends = clinic.sends()
+    next_one = next(at for at in sends if at > killed)
+    assert sum(at < killed for at in sends) >= 9
+    assert next_one - killed < timedelta(seconds=30)
+    assert [one["status"] for one in clinic.fhir.resources("Communication")] == ["completed"] * 30
+    assert len(clinic.metriport.messages) == 30
 
 
 def test_a_stat_message_overtakes_the_queue() -> None:

@@ -254,15 +254,14 @@ class Site:
         self._tasks = []
         self.adapter = None
 
-    def stand_still(self) -> Life:
-        """SIGSTOP: the adapter stands still. Another one may be started on its ledger."""
+    def leave(self) -> Life:
+        """Leaves the adapter to itself: another one may be started beside it, on its ledger."""
         life, self._tasks, self.adapter = self._life, [], None
-        life.paused = True
         self._abandoned.extend(life.tasks)
         return life
 
     def go_on(self, life: Life) -> None:
-        """SIGCONT: it goes on where it was."""
+        """SIGCONT: what was paused goes on where it was."""
         life.paused = False
         self.clock.loop.resume(life)
 

@@ -1,0 +1,213 @@
+"""Replicas on one PostgreSQL, their clocks minutes apart, one after another killed and started again.
+
+`python -m tests.e2e.replicas` plays it with 200 messages at the real pace, which takes a quarter of an hour;
+`--speed 20` lets the clocks of everything run so many times as fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import random
+import secrets
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from adapter.domain.canonical import PATIENT_ID
+from adapter.simulators import fhir, metriport
+from tests.e2e.ehr import Ehr
+from tests.e2e.hurried import HurriedClock
+from tests.e2e.kills import POST, hurried_database
+from tests.e2e.mortal import Life, begin
+from tests.e2e.town import Town
+from tests.neighbours import postgresql
+from tests.neighbours.postgresql import Postgresql
+from tests.neighbours.simulator import free_port
+from tests.virtual.site import within
+
+SKEWS: Final = (timedelta(0), timedelta(minutes=5), timedelta(minutes=-5))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What Metriport and the FHIR server have in the end."""
+
+    wished: int
+    posted: Counter[str]
+    ends: Counter[str]
+    arrivals: list[datetime]
+    too_many: int
+    kills: int
+
+    @property
+    def lines(self) -> list[str]:
+        """For people."""
+        minutes = (self.arrivals[-1] - self.arrivals[0]).total_seconds() / 60
+        return [
+            f"{self.wished} wishes, {sum(self.posted.values())} posted, {self.doubled} doubled, {self.lost} lost",
+            f"ends: {dict(self.ends)}; {self.kills} kills; {minutes:.1f} minutes",
+            f"most arrivals in a minute: {within(self.arrivals, 60.0)}; answered with 429: {self.too_many}",
+        ]
+
+    @property
+    def doubled(self) -> int:
+        """Messages that were sent more than once."""
+        return sum(count - 1 for count in self.posted.values())
+
+    @property
+    def lost(self) -> int:
+        """Wishes that were neither sent nor put before a person."""
+        return self.wished - self.ends["completed"] - self.ends["held-outcome-ambiguous"]
+
+
+@dataclass(kw_only=True)
+class _Replica:
+    life: Life
+    process: multiprocessing.process.BaseProcess | None = None
+
+    def start(self) -> None:
+        self.process = begin(self.life)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+
+
+@dataclass(kw_only=True)
+class _House:
+    ehr: Ehr
+    clock: HurriedClock
+    metriport: metriport.World
+    replicas: list[_Replica]
+    kills: int = 0
+
+    def write(self, count: int) -> None:
+        patient = f"{self.ehr.channel}-patient"
+        link = {"system": PATIENT_ID, "value": metriport.SANDBOX_PATIENTS[0].id}
+        self.ehr.save({"resourceType": "Patient", "id": patient, "identifier": [link]})
+        self.ehr.save_all(
+            {
+                "resourceType": "Communication",
+                "id": f"{self.ehr.channel}-{number}",
+                "status": "preparation",
+                "medium": [self.ehr.medium()],
+                "subject": {"reference": f"Patient/{patient}"},
+                "recipient": [{"display": "intake@direct.lakeside.example"}],
+                "topic": {"text": f"Result {number}"},
+                "payload": [{"contentString": "See the result."}],
+            }
+            for number in range(count)
+        )
+
+    def play(self, *, every: float, seed: int, patience: float) -> None:
+        """Kills one of them every so many seconds and starts it again, until nothing is under way."""
+        numbers = random.Random(seed)
+        for replica in self.replicas:
+            replica.start()
+        until, next_kill = time.monotonic() + patience, self.clock.boot() + every
+        while time.monotonic() < until and not self._is_over():
+            time.sleep(0.2)
+            if self.clock.boot() >= next_kill:
+                replica = numbers.choice(self.replicas)
+                replica.kill()
+                self.kills += 1
+                replica.start()
+                next_kill = self.clock.boot() + every * numbers.uniform(0.5, 1.5)
+
+    def _is_over(self) -> bool:
+        return self.ehr.how_many("preparation,in-progress") == 0
+
+    def report(self, wished: int) -> Report:
+        asked = [one for one in self.metriport.requests if (one.method, one.path) == ("POST", POST)]
+        arrivals = [one.at for one in asked]
+        return Report(
+            wished=wished,
+            posted=Counter(message.subject for message in self.metriport.messages),
+            ends=Counter(str(end.code or end.status) for end in self.ehr.ends().values()),
+            arrivals=arrivals,
+            too_many=sum(one.status == 429 for one in asked),
+            kills=self.kills,
+        )
+
+
+@contextmanager
+def _house(folder: Path, server: Postgresql, *, speed: float) -> Iterator[_House]:
+    with ExitStack() as stack:
+        town = stack.enter_context(Town(HurriedClock(start=datetime.now(UTC), speed=speed)))
+        _, fhir_url = stack.enter_context(
+            town.serving(lambda url: fhir.World(base_url=f"{url}/fhir", page_size=200))
+        )
+        world, url = stack.enter_context(town.serving(lambda url: metriport.World(public_url=url)))
+        ehr = stack.enter_context(Ehr(f"{fhir_url}/fhir", channel=f"replicas-{secrets.token_hex(3)}"))
+        ports = [free_port() for _ in SKEWS]
+        # One of them is called; what it does not hear while it is dead, the others ask for.
+        key = world.set_webhook(f"http://127.0.0.1:{ports[0]}/webhooks/metriport", town.clock.now())
+        settings: dict[str, Any] = {
+            "fhir": {"base_url": f"{fhir_url}/fhir"},
+            "watch": {"marker": ehr.marker},
+            "metriport": {"base_url": url, "api_key": metriport.DEFAULT_API_KEY, "webhook_keys": [key]},
+            "ledger": {"url": stack.enter_context(hurried_database(server, town.clock))},
+        }
+        replicas = [
+            _Replica(
+                life=Life(
+                    settings={**settings, "web": {"port": port}},
+                    log=folder / f"{port}.log",
+                    operations=folder / "operations.txt",
+                    clock=replace(town.clock, skew=skew),
+                )
+            )
+            for port, skew in zip(ports, SKEWS, strict=True)
+        ]
+        try:
+            yield _House(ehr=ehr, clock=town.clock, metriport=world, replicas=replicas)
+        finally:
+            for replica in replicas:
+                replica.kill()
+
+
+def play(
+    folder: Path,
+    server: Postgresql,
+    *,
+    count: int,
+    speed: float,
+    every: float,
+    seed: int = 1,
+    patience: float,
+) -> Report:
+    """So many messages, three replicas; one is killed about every so many seconds."""
+    with _house(folder, server, speed=speed) as house:
+        house.write(count)
+        house.play(every=every, seed=seed, patience=patience)
+        return house.report(count)
+
+
+def main() -> int:
+    """Exit code 1 when one was doubled or lost, or too many came in a minute."""
+    parser = argparse.ArgumentParser(prog="python -m tests.e2e.replicas", description=__doc__)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--speed", type=float, default=1.0)
+    parser.add_argument("--every", type=float, default=10.0, help="seconds from kill to kill")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--patience", type=float, default=2400.0, help="seconds of real time")
+    options = vars(parser.parse_args())
+    logging.disable()
+    with tempfile.TemporaryDirectory(prefix="adapter-replicas-") as folder, postgresql.serving() as server:
+        report = play(Path(folder), server, **options)
+    sys.stdout.write("\n".join([*report.lines, ""]))
+    return int(bool(report.doubled or report.lost or within(report.arrivals, 60.0) > 20))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
