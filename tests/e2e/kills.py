@@ -12,6 +12,7 @@ import itertools
 import json
 import logging
 import secrets
+import signal
 import sys
 import tempfile
 import time
@@ -104,6 +105,7 @@ class _Stage:
     settings: dict[str, Any]
     wishes: dict[str, str] = field(default_factory=dict)
     died_at: list[str] = field(default_factory=list)
+    gave_up: list[str] = field(default_factory=list)
 
     def write(self, messages: int) -> None:
         """The last of three has an attachment, the others are alike; all go to one place."""
@@ -142,13 +144,15 @@ class _Stage:
             until = time.monotonic() + PATIENCE
             while process.is_alive() and not self.is_over() and time.monotonic() < until:
                 process.join(0.1)
-            struck = not process.is_alive()
+            ended = process.exitcode
         finally:
             process.kill()
             process.join()
-        if struck and doom:
+        if ended == -signal.SIGKILL and doom:
             self.died_at.append(operations.read_text().splitlines()[doom.count - 1])
-        return struck
+        elif ended is not None:
+            self.gave_up.append(f"ended by itself with {ended}, {[*self.log()][-1:]}")
+        return ended is not None
 
     def is_over(self) -> bool:
         """Whether nothing is under way any more, here or there."""
@@ -206,7 +210,7 @@ class Theatre:
                 stage.live(None)
             return Outcome(
                 play=play,
-                wrong=[*stage.wrong()],
+                wrong=[*stage.wrong(), *stage.gave_up],
                 struck=struck,
                 died_at=stage.died_at,
                 ends=stage.ehr.ends(),

@@ -77,6 +77,11 @@ class _Replica:
     def start(self) -> None:
         self.process = begin(self.life)
 
+    def see_to(self) -> None:
+        """What a supervisor does: one that ended by itself is started again."""
+        if self.process is not None and not self.process.is_alive():
+            self.start()
+
     def kill(self) -> None:
         if self.process is not None:
             self.process.kill()
@@ -117,6 +122,8 @@ class _House:
         until, next_kill = time.monotonic() + patience, self.clock.boot() + every
         while time.monotonic() < until and not self._is_over():
             time.sleep(0.2)
+            for replica in self.replicas:
+                replica.see_to()
             if self.clock.boot() >= next_kill:
                 replica = numbers.choice(self.replicas)
                 replica.kill()

@@ -63,7 +63,7 @@ def test_a_replica_that_stood_still_keeps_the_pace_of_the_other(still: float) ->
                 clinic.write(communication(id=f"queued-{number}"))
             await clinic.start()
             await clinic.passes(31)
-            first = clinic.leave()
+            first = clinic.let_go()
             first.paused = True
             await clinic.start()
             await clinic.passes(still)
@@ -88,7 +88,7 @@ def test_the_work_of_a_killed_replica_is_taken_over_within_half_a_minute() -> No
                 clinic.write(communication(id=f"queued-{number}"))
             await clinic.start()
             await clinic.passes(10)
-            first = clinic.leave()
+            first = clinic.let_go()
             await clinic.start()
             await clinic.passes(20)
             first.dead = True

@@ -254,7 +254,7 @@ class Site:
         self._tasks = []
         self.adapter = None
 
-    def leave(self) -> Life:
+    def let_go(self) -> Life:
         """Leaves the adapter to itself: another one may be started beside it, on its ledger."""
         life, self._tasks, self.adapter = self._life, [], None
         self._abandoned.extend(life.tasks)
