@@ -29,11 +29,12 @@ def read(value: object) -> Received | None:
     """The message; `None` when the content is none, or has no id."""
     content = _unwrapped(value)
     resources = _resources(content)
-    shown = next((one for one in resources if one.get("resourceType") == "Communication"), None)
-    found = wire.read_message(shown or content)
+    shown = next((one for one in resources if _is(one, "Communication")), None)
+    # Any other resource has an id as well, which is no message's.
+    told = shown or (content if "resourceType" not in content else {})
+    found = wire.read_message(told)
     if found is None:
         return None
-    told = shown or content
     received = Received(
         id=found.id,
         patient=found.patient,

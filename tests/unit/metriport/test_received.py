@@ -74,8 +74,14 @@ def test_no_message_raises_either(elements: Json) -> None:
     assert received({**elements, "id": ID}).id == ID
 
 
-@pytest.mark.parametrize("content", [None, [], "x", {}, {"id": ""}, {"id": "x" * 129}, {"id": 7}, bundle()])
-def test_what_has_no_id_is_no_message(content: object) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(None, [], "x", {}, {"id": ""}, {"id": "x" * 129}, {"id": 7}, bundle()),
+        *({"resourceType": "Bundle", "id": ID}, {"resourceType": "Patient", "id": ID}),
+    ],
+)
+def test_what_has_no_messages_id_is_no_message(content: object) -> None:
     assert read(content) is None
 
 
