@@ -124,12 +124,14 @@ class Talkative:
     def __init__(self, world: Neighbour) -> None:
         self._world = world
         self.orders: list[Order] = []
+        self.asked: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._world, name)
 
     def handle(self, request: Request, now: datetime) -> Response:
-        """Answers one request."""
+        """Answers one request, and keeps its URL."""
+        self.asked.append(f"{request.path}?{request.query}")
         for order in self.orders:
             if order.times and order.method == request.method and order.path in request.path:
                 order.times -= 1

@@ -10,7 +10,7 @@ from typing import Final
 from adapter.domain.candidates import Candidate, birth_date, families, ranked
 from adapter.domain.canonical import NPI_SYSTEM, PATIENT_ID
 from adapter.domain.received import Received
-from adapter.domain.resource import LocalReference, Resource, identifiers, items
+from adapter.domain.resource import LocalReference, Resource, identifiers, items, local_reference
 from adapter.domain.text import well_formed
 from adapter.errors import Rejected, Temporary
 from adapter.pipelines.inbound.context import Context
@@ -49,9 +49,17 @@ async def _known(context: Context, received: Received) -> dict[str, Resource]:
         if system:
             found |= await _with_identifier(context, "Patient", system, received.external_id)
         else:
-            patient = await context.fhir.read("Patient", received.external_id)
-            found |= _by_id([patient] if patient else [])
+            found |= await _with_id(context, received.external_id)
     return found
+
+
+async def _with_id(context: Context, value: str) -> dict[str, Resource]:
+    """Searched for rather than read: where it is no Patient's id, it may be a number that must stand in no URL."""
+    reference = local_reference(f"Patient/{value}", base_url=context.fhir.base_url)
+    if reference is None or reference.id != value:
+        return {}
+    found = await context.fhir.find("Patient", [("_id", value)], limit=_MOST)
+    return _by_id(one for one in found if one["id"] == value)
 
 
 async def _with_identifier(context: Context, type: str, system: str, value: str) -> dict[str, Resource]:
