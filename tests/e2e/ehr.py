@@ -137,7 +137,7 @@ class Ehr:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             time.sleep(0.5)
-            if self.how_many("preparation,in-progress") == 0 and self._how_many(None) >= count:
+            if self.how_many("preparation,in-progress") == 0 and self.how_many(None) >= count:
                 break
         return self.ends()
 
@@ -150,10 +150,13 @@ class Ehr:
 
     def how_many(self, statuses: str | None) -> int:
         """How many of its messages have one of these statuses; all, when none is given."""
-        parameters = {"medium": f"{CHANNEL_SYSTEM}|{self.channel}", "_summary": "count"}
-        if statuses:
-            parameters["status"] = statuses
-        answer = self._http.get(f"{self.base_url}/Communication", params=parameters)
+        narrowed = {"status": statuses} if statuses else {}
+        return self.count("Communication", medium=f"{CHANNEL_SYSTEM}|{self.channel}", **narrowed)
+
+    def count(self, kind: str, **parameters: str) -> int:
+        """How many resources of the kind match."""
+        asked = {**parameters, "_summary": "count"}
+        answer = self._http.get(f"{self.base_url}/{kind}", params=asked)
         assert answer.is_success, answer.text
         return int(answer.json()["total"])
 
