@@ -62,6 +62,14 @@ class Ehr:
         )
         assert answer.is_success, answer.text
 
+    def create(self, resource: Mapping[str, Any]) -> str:
+        """Creates one resource under an id of the server's, and gives that."""
+        answer = self._http.post(
+            f"{self.base_url}/{resource['resourceType']}", json=resource, headers={"content-type": FHIR_JSON}
+        )
+        assert answer.is_success, answer.text
+        return str(answer.headers["location"].split("/_history")[0].rpartition("/")[2])
+
     def save_all(self, resources: Iterable[Mapping[str, Any]], *, at_once: int = 100) -> list[str]:
         """Saves many, each by itself; gives the references of those that the server does not take."""
         refused: list[str] = []
@@ -101,6 +109,12 @@ class Ehr:
         """The resource as it is now, if it is there."""
         answer = self._http.get(f"{self.base_url}/{reference}")
         return answer.json() if answer.is_success else None
+
+    def search(self, type: str, **parameters: str) -> list[Json]:
+        """The first page of what a search finds."""
+        answer = self._http.get(f"{self.base_url}/{type}", params={**parameters, "_count": "200"})
+        assert answer.is_success, answer.text
+        return [entry["resource"] for entry in answer.json().get("entry", [])]
 
     def raw(self, reference: str) -> httpx.Response:
         """A Binary's own bytes."""

@@ -26,8 +26,7 @@ from tests.neighbours.simulator import free_port, serving
 
 Json = dict[str, Any]
 
-_SEEDS: Final = {"simulator": 33, "hapi_defaults": 34}
-_KILLS: Final = 10
+_SEED: Final = 33
 _EACH_LIFE: Final = 3
 _LONGEST: Final = 4.0  # seconds that a life waits for its moment
 _BUGS: Final = frozenset({"loop.failed", "delivery.given-up"})
@@ -50,15 +49,12 @@ class _Clinic:
     traps: list[Trapped]
     process: Process
     linked: str
+    patient: str = ""
     sent: dict[str, _Sent] = field(default_factory=dict)
-
-    @property
-    def patient(self) -> str:
-        return f"{self.ehr.channel}-patient"
 
     def furnish(self) -> None:
         link = {"system": PATIENT_ID, "value": self.linked}
-        self.ehr.save({"resourceType": "Patient", "id": self.patient, "identifier": [link]})
+        self.patient = self.ehr.create({"resourceType": "Patient", "identifier": [link]})
 
     def send_in(self) -> None:
         """One more message; every third is for nobody, every fifth like the others of that fifth."""
@@ -144,7 +140,7 @@ class _Clinic:
                 found.append((binary["contentType"], base64.b64decode(binary["data"])))
                 versions += [document, binary]
         checks = {
-            "identifier": communication["identifier"] == [{"system": COMMUNICATION_ID, "value": id}],
+            "identifier": communication["identifier"][0] == {"system": COMMUNICATION_ID, "value": id},
             "subject line": communication["topic"]["text"] == sent.subject,
             "attachments": found == sent.parts,
             "patient": communication.get("subject", {}).get("reference") == owner,
@@ -159,7 +155,7 @@ class _Clinic:
 
 
 @contextmanager
-def _clinic(folder: Path, hapi: str | None) -> Iterator[_Clinic]:
+def _clinic(folder: Path, *, client_ids: bool) -> Iterator[_Clinic]:
     with ExitStack() as stack:
         port, own = free_port(), free_port()
         url = f"http://127.0.0.1:{port}"
@@ -168,12 +164,10 @@ def _clinic(folder: Path, hapi: str | None) -> Iterator[_Clinic]:
         world.add_patients([{"id": linked, "firstName": "Robin", "lastName": "Maple"}])
         traps = [Trapped(world=world)]
         stack.enter_context(serving(traps[0], port))
-        base_url = hapi
-        if base_url is None:
-            fhir_port = free_port()
-            base_url = f"http://127.0.0.1:{fhir_port}/fhir"
-            traps.append(Trapped(world=fhir.World(base_url=base_url)))
-            stack.enter_context(serving(traps[1], fhir_port))
+        fhir_port = free_port()
+        base_url = f"http://127.0.0.1:{fhir_port}/fhir"
+        traps.append(Trapped(world=fhir.World(base_url=base_url, client_ids=client_ids)))
+        stack.enter_context(serving(traps[1], fhir_port))
         ehr = stack.enter_context(Ehr(base_url, channel=f"mail-{secrets.token_hex(2)}"))
         key = world.set_webhook(f"http://127.0.0.1:{own}/webhooks/metriport", utc_now())
         process = Process(
@@ -193,15 +187,15 @@ def _clinic(folder: Path, hapi: str | None) -> Iterator[_Clinic]:
         yield _Clinic(ehr=ehr, url=url, traps=traps, process=process, linked=linked)
 
 
-def _moments(*, seed: int, writes: bool) -> list[Moment]:
-    """Any time, in the middle of a fetch, and, on the pretend server, of storing bytes and of the one transaction."""
-    numbers = random.Random(seed)
-    calls = [("GET", "/_files"), *([("PUT", "/Binary/"), ("POST", "/fhir")] if writes else [])]
+def _moments(kills: int, *, client_ids: bool) -> list[Moment]:
+    """Any time, and in the middle of a fetch, of storing bytes, and of the one transaction."""
+    numbers = random.Random(_SEED)
+    calls = [("GET", "/_files"), *([("PUT", "/Binary/")] if client_ids else []), ("POST", "/fhir")]
     moments = []
-    for _ in range(_KILLS):
+    for _ in range(kills):
         call = numbers.choice([None, *calls])
-        count, arrives = numbers.randint(1, 5 if writes else 9), numbers.random() < 0.7
-        seconds = numbers.uniform(0.0, 1.0 if writes else _LONGEST)
+        count, arrives = numbers.randint(1, 5), numbers.random() < 0.7
+        seconds = numbers.uniform(0.0, 1.0)
         if call is None:
             moments.append(Moment(seconds=seconds))
         else:
@@ -209,14 +203,13 @@ def _moments(*, seed: int, writes: bool) -> list[Moment]:
     return moments
 
 
-@pytest.mark.parametrize("server", ["simulator", "hapi_defaults"])
+@pytest.mark.parametrize(("kills", "client_ids"), [(10, True), (5, False)], ids=["client ids", "server ids"])
 def test_a_killed_adapter_has_each_message_once_and_none_in_part(
-    server: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, kills: int, client_ids: bool
 ) -> None:
-    hapi = None if server == "simulator" else request.getfixturevalue(server)
-    moments = _moments(seed=_SEEDS[server], writes=hapi is None)
+    moments = _moments(kills, client_ids=client_ids)
     seen = []
-    with _clinic(tmp_path, hapi) as clinic:
+    with _clinic(tmp_path, client_ids=client_ids) as clinic:
         clinic.furnish()
         for moment in moments:
             clinic.live_until(moment)
@@ -227,9 +220,9 @@ def test_a_killed_adapter_has_each_message_once_and_none_in_part(
         wrong = clinic.wrong()
     with capsys.disabled():
         killed = (f"{moment}: {count} there" for moment, count in zip(moments, seen, strict=True))
-        print(f"\n{server}, seed {_SEEDS[server]}: killed", *killed, sep="\n  ")  # noqa: T201
+        print(f"\nclient ids {client_ids}, seed {_SEED}: killed", *killed, sep="\n  ")  # noqa: T201
 
-    assert len(clinic.sent) == _KILLS * _EACH_LIFE
+    assert len(clinic.sent) == kills * _EACH_LIFE
     assert missing == set()
     assert wrong == {}
     assert {line["event"] for line in clinic.process.log()} & _BUGS == set()
