@@ -105,7 +105,7 @@ class Adapter:
         Raises:
             Temporary: it does not answer.
         """
-        probed = await probe(self.fhir, self.context.policy.marker)
+        probed = await probe(self.fhir, self.context.policy.marker, by=self.context.life)
         self.fhir.assigns_ids = probed.ok(Probe.UPDATE_AS_CREATE) is False
         return probed
 

@@ -54,14 +54,18 @@ class Probed:
         return next((finding.ok for finding in self.findings if finding.probe is probe), None)
 
 
-async def probe(fhir: FhirClient, marker: Marker, *, extra: Sequence[tuple[str, str]] = ()) -> Probed:
+async def probe(
+    fhir: FhirClient, marker: Marker, *, extra: Sequence[tuple[str, str]] = (), by: str = ""
+) -> Probed:
     """Tries everything. Two Basic resources are made for it and deleted again; no Communication is written.
+
+    `by` says who tries: replicas that start at the same moment would take each other's changes for the server's fault.
 
     Raises:
         Temporary: the server cannot be asked now.
     """
     searches = (await _marker_search(fhir, marker, extra), await _strict_search(fhir), await _sort(fhir))
-    made, update_as_create = await _make(fhir)
+    made, update_as_create = await _make(fhir, by=by)
     try:
         updates = await _updates(fhir, made)
     finally:
@@ -69,8 +73,8 @@ async def probe(fhir: FhirClient, marker: Marker, *, extra: Sequence[tuple[str, 
     return Probed(findings=(update_as_create, *updates, *searches, clean_up))
 
 
-async def _make(fhir: FhirClient) -> tuple[list[Resource], Finding]:
-    wanted = [_own(name) for name in _NAMES]
+async def _make(fhir: FhirClient, *, by: str) -> tuple[list[Resource], Finding]:
+    wanted = [_own(f"{name}/{by}") for name in _NAMES]
     try:
         made = [await fhir.put(resource) for resource in wanted]
     except Rejected as refused:

@@ -155,6 +155,23 @@ def test_versions_are_tried_with_care(simulator: Server, rule: Rule, *, ok: bool
     assert said in sentence(found, Probe.IF_MATCH)
 
 
+def test_who_probes_at_the_same_time_has_resources_of_its_own(simulator: Server) -> None:
+    def made(by: str) -> set[str]:
+        paths: set[str] = set()
+
+        def noting(request: httpx.Request) -> None:
+            if request.method in {"PUT", "DELETE"}:
+                paths.add(request.url.path)
+
+        assert simulator.but(noting).run(lambda fhir: probe(fhir, Marker(), by=by)).ok(Probe.IF_MATCH)
+        return paths
+
+    one, other = made("one"), made("other")
+
+    assert len(one) == len(other) == 2
+    assert one.isdisjoint(other)
+
+
 def test_a_server_that_ignores_search_parameters_is_found_out(simulator: Server) -> None:
     def ignoring(request: httpx.Request) -> None:
         if request.url.path.endswith("/Communication"):
