@@ -48,7 +48,7 @@ class Rhythm:
 
     sweep: float = 30.0
     patrol: float = 300.0
-    track: float = 1.0
+    track: float = 5.0
     lease: float = 15.0
     reconcile: float = 600.0
     preparers: int = 4
@@ -115,8 +115,7 @@ class Worker:
         try:
             # Not `gather`: cancelled, it would cancel a send in the middle of its POST.
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            for task in ended:
-                task.result()
+            ended.pop().result()  # no loop ends but by an error
         finally:
             self._stopping = True
             await self._stop(tasks)
@@ -348,13 +347,13 @@ class Worker:
         return Prepared(wish=wish, send=send)
 
     async def _send(self) -> None:
-        while True:
+        while not self._stopping:
             await self._holds_lane.wait()
             if not self._prepared:
                 self._ready.clear()
                 await self._ready.wait()
             await self.lane.until_slot(ahead=CLAIM_AHEAD_SECONDS)
-            if self._prepared and not self._stopping and self._holds_lane.is_set():
+            if self._holds_lane.is_set() and not self._stopping:
                 await self._carry(self.lane.choose(self._prepared))
 
     async def _carry(self, prepared: Prepared) -> None:

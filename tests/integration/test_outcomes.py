@@ -218,6 +218,18 @@ def test_two_contradicting_ends_are_settled_by_metriports_record(last: str) -> N
     assert ("statusReason" in clinic.communication("referral")) is (last == "failed")
 
 
+def test_a_late_word_that_metriports_record_does_not_bear_out_changes_nothing() -> None:
+    def contradict(clinic: Site) -> None:
+        message, now = clinic.metriport.messages[0], clinic.clock.now()
+        clinic.metriport.fail(message.id, "no", now)
+        clinic.metriport.complete(message.id, now)
+
+    clinic = _after(during=contradict, seconds=20, then=30)
+
+    assert clinic.communication("referral")["status"] == "completed"
+    assert len([one for one in clinic.fhir.history("Communication", "referral") if one]) == 4
+
+
 def test_no_acknowledgement_is_said_after_three_days_and_given_up_after_thirty() -> None:
     async def scenario() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], Site]:
         async with site(auto_complete_seconds=None, started=False, doorbell=False) as clinic:

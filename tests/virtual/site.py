@@ -54,19 +54,42 @@ class LedgerFault:
     before: bool = True
 
 
+@dataclass(kw_only=True)
+class Rival:
+    """Another replica: it notes something on a row right before a change of that name, or makes the same call first."""
+
+    event: str | None = None
+    method: str | None = None
+    times: int = 1
+    met: int = 0
+
+    def meets(self, method: str, event: object) -> bool:
+        """Whether it comes before this call."""
+        return self.times > 0 and (self.method == method or (event is not None and self.event == event))
+
+
 class MortalStore:
     """The ledger as one process reaches it."""
 
-    def __init__(self, store: Store, life: Life, faults: list[LedgerFault]) -> None:
+    def __init__(self, store: Store, life: Life, faults: list[LedgerFault], rivals: list[Rival]) -> None:
         self._store = store
         self._life = life
         self._faults = faults
+        self._rivals = rivals
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
 
         async def call(*arguments: Any, **facts: Any) -> Any:
             await self._life.lives()
+            rival = next((one for one in self._rivals if one.meets(name, facts.get("event"))), None)
+            if rival is not None:
+                rival.times, rival.met = rival.times - 1, rival.met + 1
+                if rival.method:
+                    await method(*arguments, **facts)
+                else:
+                    row = arguments[0]
+                    await self._store.change(row, row.state, now=facts["now"], event="rival")
             fault = next((one for one in self._faults if one.method == name and one.times > 0), None)
             if fault is None:
                 return await method(*arguments, **facts)
@@ -145,6 +168,7 @@ class Site:
     adapter: Adapter | None = None
     doorbell: bool = True
     ledger_faults: list[LedgerFault] = field(default_factory=list)
+    rivals: list[Rival] = field(default_factory=list)
     _ledger: Store | None = None
     _lines: list[Line] = field(default_factory=list)
     _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
@@ -232,7 +256,7 @@ class Site:
         return Store(await migrated_engine())
 
     def _mortal(self, ledger: Store) -> Any:
-        return MortalStore(ledger, self._life, self.ledger_faults)
+        return MortalStore(ledger, self._life, self.ledger_faults, self.rivals)
 
     async def stop(self) -> None:
         """Stops the adapter as SIGTERM does."""

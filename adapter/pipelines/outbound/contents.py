@@ -75,9 +75,9 @@ async def _each(
         document = await _document(context, communication, obj(payload["contentReference"]), where=where)
         if isinstance(document, Reason):
             yield document
-            continue
-        async for attached in _expand(context, document, subject, where=where):
-            yield attached
+        else:
+            async for attached in _expand(context, document, subject, where=where):
+                yield attached
 
 
 async def _document(
@@ -108,21 +108,18 @@ async def _expand(
     )
     if problem:
         yield problem
-        return
-    if document.get("resourceType") == "Binary":
+    elif document.get("resourceType") == "Binary":
         yield await _binary(context, document, {}, where=where)
-        return
-    listed = await _listed(context, document, subject)
-    if listed:
+    elif listed := await _listed(context, document, subject):
         yield Listed(where=where, document_id=listed)
-        return
-    attachments = attachments_of(document)
-    if not attachments:
-        yield unreadable(where, "the document has no content")
-    described = _described(document)
-    for index, attachment in enumerate(attachments):
-        place = where if len(attachments) == 1 else f"{where} content[{index}]"
-        yield await _attachment(context, {**described, **attachment}, subject, where=place)
+    else:
+        attachments = attachments_of(document)
+        if not attachments:
+            yield unreadable(where, "the document has no content")
+        described = _described(document)
+        for index, attachment in enumerate(attachments):
+            place = where if len(attachments) == 1 else f"{where} content[{index}]"
+            yield await _attachment(context, {**described, **attachment}, subject, where=place)
 
 
 def _described(document: Resource) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from adapter.domain.evidence import found_in
-from adapter.domain.outcome import Answer, LaneStopped, Refused, Sent, TooLate, Unknown, Waiting
+from adapter.domain.outcome import Answer, LaneStopped, Refused, Sent, TooLate, Waiting
 from adapter.domain.reasons import Reason, reason
 from adapter.domain.resource import Resource, version_of
 from adapter.domain.transmission import State, Transmission
@@ -143,8 +143,8 @@ async def _record(context: Context, claimed: Claimed, answer: Answer) -> Sending
             return replace(sending, stopped=why)
         case TooLate():
             return await _back_to_slot(context, claimed, row)
-        case Unknown(why=why):
-            await unknown(context, row, why, communication=claimed.communication)
+        case _:
+            await unknown(context, row, answer.why, communication=claimed.communication)
     return Sending(claimed=claimed)
 
 

@@ -1,0 +1,148 @@
+"""Another replica changes the row at the very moment of our own change: ours is not made, and nothing goes twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from adapter.simulators.metriport import SANDBOX_PATIENTS
+from tests.integration.people import communication, stage
+from tests.virtual.loop import run
+from tests.virtual.site import Rival, Site, site
+
+SEND = ("POST", "/medical/v1/message")
+
+
+def _met(
+    rival: Rival,
+    *,
+    before: Callable[[Site], None] = lambda _: None,
+    during: Callable[[Site], object] = lambda _: None,
+    at: float = 20.0,
+    then: float = 400.0,
+    slow: bool = False,
+    **options: Any,
+) -> Site:
+    """One message and a rival, who is met once; then the adapter is started anew, and all comes to its end."""
+
+    async def scenario() -> Site:
+        async with site(started=False, **options) as clinic:
+            stage(clinic)
+            clinic.rivals.append(rival)
+            before(clinic)
+            clinic.write(communication())
+            await clinic.start(rhythm=clinic.slow() if slow else None)
+            await clinic.passes(at)
+            during(clinic)
+            await clinic.passes(then)
+            assert rival.met == 1
+            await clinic.stop()
+            await clinic.start()
+            await clinic.passes(900)
+            return clinic
+
+    return run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("event", "faults"),
+    [
+        ("claimed", []),
+        ("intent", []),
+        ("sent", []),
+        ("completed", []),
+        ("written", []),
+        ("waiting", ["429"]),
+        ("unknown", ["apply-then-drop"]),
+        ("unknown", ["drop"]),
+        ("sent", ["apply-then-500"]),
+        ("not-sent", ["drop"]),
+        ("sent", ["429", "apply-then-429"]),
+    ],
+)
+def test_nothing_is_sent_twice_and_nothing_is_forgotten(event: str, faults: list[str]) -> None:
+    def order(clinic: Site) -> None:
+        for fault in faults:
+            clinic.metriport.add_fault(*SEND, fault)
+
+    clinic = _met(Rival(event=event), before=order)
+
+    assert len(clinic.metriport.messages) == 1
+    assert clinic.communication("referral")["status"] == "completed"
+
+
+def test_an_end_by_refusal_is_found_again() -> None:
+    def opt_out(clinic: Site) -> None:
+        clinic.metriport.opt_out(SANDBOX_PATIENTS[0].id, "Patient has opted out from the networks")
+
+    clinic = _met(Rival(event="held"), before=opt_out)
+
+    assert clinic.metriport.messages == []
+    assert clinic.communication("referral")["status"] == "on-hold"
+
+
+def test_a_withdrawal_is_found_again() -> None:
+    clinic = _met(
+        Rival(event="withdrawn"),
+        before=lambda clinic: clinic.metriport.add_fault(*SEND, "429", times=3),
+        during=lambda clinic: clinic.write(
+            {**clinic.communication("referral"), "status": "entered-in-error"}
+        ),
+        at=5,
+    )
+
+    assert clinic.metriport.messages == []
+    assert clinic.communication("referral")["status"] == "entered-in-error"
+
+
+def test_a_stale_copy_is_mended_once() -> None:
+    clinic = _met(Rival(event="overwritten"), during=lambda clinic: clinic.write(communication()))
+
+    assert len(clinic.metriport.messages) == 1
+    assert clinic.communication("referral")["status"] == "completed"
+
+
+def test_a_round_that_another_rebuilt_first_is_mended_all_the_same() -> None:
+    async def scenario() -> tuple[Site, Rival]:
+        rival = Rival(method="restore")
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication())
+            await clinic.start()
+            await clinic.passes(30)
+            await clinic.stop()
+            await clinic.lose_ledger()
+            clinic.rivals.append(rival)
+            clinic.write(communication())
+            await clinic.start()
+            await clinic.passes(900)
+            return clinic, rival
+
+    clinic, rival = run(scenario())
+
+    assert rival.met == 1
+    assert len(clinic.metriport.messages) == 1
+    assert clinic.communication("referral")["status"] == "completed"
+
+
+def test_what_no_acknowledgement_came_for_is_asked_about_once() -> None:
+    clinic = _met(Rival(event="unconfirmed"), then=80 * 3600.0, slow=True, auto_complete_seconds=None)
+
+    assert len(clinic.metriport.messages) == 1
+    assert clinic.communication("referral")["statusReason"]["coding"][0]["code"] == "delivery-unconfirmed"
+    assert len(clinic.fhir.resources("Task")) == 1
+
+
+def test_of_two_alike_the_one_that_was_taken_is_not_taken_for_the_other() -> None:
+    """The second gets a 429 and looks at the list before it goes again: what it finds there is the first's."""
+
+    def another(clinic: Site) -> None:
+        clinic.metriport.add_fault(*SEND, "429")
+        clinic.write(communication(id="second"))
+
+    clinic = _met(Rival(event="written"), during=another)
+
+    assert len(clinic.metriport.messages) == 2
+    assert {clinic.communication(name)["status"] for name in ("referral", "second")} == {"completed"}
