@@ -123,3 +123,27 @@ def test_a_stat_message_overtakes_the_queue() -> None:
     order = [message.subject for message in clinic.metriport.messages]
     assert len(order) == 21
     assert order.index("stat") <= 6
+
+
+def test_a_stop_in_the_middle_of_a_slow_send_ends_with_it() -> None:
+    """Its slot is over by then: the next message could go at once, and waits for the next life."""
+
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.metriport.add_fault("POST", "/medical/v1/message", "slow:8")
+            for number in range(2):
+                clinic.write(communication(id=f"slow-{number}"))
+            await clinic.start()
+            await clinic.passes(6)
+            assert len(clinic.sends()) == 1
+            await clinic.stop()
+            assert len(clinic.sends()) == 1
+            await clinic.start()
+            await clinic.passes(60)
+            return clinic
+
+    clinic = run(scenario())
+
+    assert len(clinic.metriport.messages) == 2
+    assert {one["status"] for one in clinic.fhir.resources("Communication")} == {"completed"}
