@@ -9,6 +9,10 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from adapter.domain.episode import Episode, Episodes
+
+_log = structlog.get_logger(__name__)
+
 _LEVELS: Final = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -98,3 +102,39 @@ class Metrics:
             ["kind"],
             registry=self.registry,
         )
+        self.trouble_seconds = Gauge(
+            "adapter_neighbour_trouble_seconds",
+            "How long the neighbour cannot be worked with; 0 while it can.",
+            ["neighbour"],
+            registry=self.registry,
+        )
+        self.episodes = Counter(
+            "adapter_neighbour_episodes",
+            "Times that a neighbour could not be worked with for a while.",
+            ["neighbour"],
+            registry=self.registry,
+        )
+        self.doorbell_repairs = Counter(
+            "adapter_doorbell_repairs",
+            "Times that the doorbell's Subscription was not there, changed, or silent, and was written anew.",
+            registry=self.registry,
+        )
+
+    def say(self, episode: Episode) -> None:
+        """Counts an episode and has it in the log: one line when it begins, one when it ends."""
+        if episode.is_open:
+            self.episodes.labels(neighbour=episode.name).inc()
+            _log.warning("neighbour.trouble", neighbour=episode.name, why=episode.why)
+            return
+        _log.info(
+            "neighbour.well",
+            neighbour=episode.name,
+            seconds=round(episode.seconds),
+            failures=episode.failures,
+        )
+
+    def show(self, episodes: Episodes) -> None:
+        """Brings the figures of the neighbours up to date."""
+        for episode in episodes.each():
+            seconds = episode.seconds if episode.is_open else 0.0
+            self.trouble_seconds.labels(neighbour=episode.name).set(seconds)

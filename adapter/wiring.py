@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from urllib.parse import parse_qsl
@@ -19,18 +19,20 @@ from prometheus_client import generate_latest
 from starlette.types import ASGIApp
 
 from adapter.config import Settings, parse_marker
+from adapter.domain.episode import Episodes, nobody_hears
 from adapter.domain.pacing import Pace
 from adapter.domain.ranking import Rank
 from adapter.domain.received import Notice, Received
 from adapter.domain.resource import Resource
-from adapter.errors import AdapterError, ConfigError, Conflict, Rejected, Temporary
+from adapter.errors import AdapterError, ConfigError
 from adapter.fhir.client import FhirClient
 from adapter.fhir.doorbell import ring
 from adapter.fhir.probe import Probe, Probed, probe
-from adapter.fhir.subscription import Outcome, ensure, wanted
+from adapter.fhir.subscription import Outcome, ensure, renew, wanted
 from adapter.ledger.clock import SharedClock
 from adapter.ledger.insights import Insights, open_insights
 from adapter.ledger.store import Store, open_ledger
+from adapter.loops import forever
 from adapter.mapping.engine import Mappings
 from adapter.metriport import lifted, received, webhook, wire
 from adapter.metriport.client import MetriportClient
@@ -51,7 +53,6 @@ from adapter.worker import Rhythm, Worker
 _log = structlog.get_logger(__name__)
 
 _DOORBELL_SECONDS = 300.0
-_DOORBELL_RETRY_SECONDS = 30.0
 _FHIR_TIMEOUT = httpx.Timeout(20.0, connect=5.0)
 
 
@@ -92,7 +93,7 @@ class Adapter:
     metriport: MetriportClient
     worker: Worker
     clock: SharedClock
-    metrics: Metrics = field(default_factory=Metrics)
+    metrics: Metrics
 
     @property
     def app(self) -> ASGIApp:
@@ -138,17 +139,22 @@ class Adapter:
         """Sees to the Subscription for ever: creates it, and repairs it when somebody changed or stopped it."""
         if self.settings.watch.doorbell == "off":
             return
-        wanted = wanted_subscription(self.settings)
-        while True:
-            pause = _DOORBELL_SECONDS
-            try:
-                ensured = await ensure(self.fhir, wanted)
-                if ensured.outcome is not Outcome.KEPT:
-                    _log.info("doorbell.seen-to", outcome=ensured.outcome.value, subscription=ensured.id)
-            except (Temporary, Rejected, Conflict) as error:
-                _log.warning("doorbell.trouble", error=type(error).__name__, detail=str(error))
-                pause = _DOORBELL_RETRY_SECONDS
-            await self.context.clock.sleep(pause)
+        await forever(
+            "doorbell",
+            self._see_to_doorbell,
+            seconds=_DOORBELL_SECONDS,
+            now=self.context.clock.now,
+            bell=self.worker.silence,
+        )
+
+    async def _see_to_doorbell(self) -> None:
+        bell, wanted = self.worker.bell, wanted_subscription(self.settings)
+        ensured = await (renew if bell.is_silent else ensure)(self.fhir, wanted)
+        if ensured.outcome is not Outcome.KEPT or not bell.listens:
+            bell.was_seen_to(now=self.context.clock.boot())
+        if ensured.outcome is not Outcome.KEPT:
+            self.metrics.doorbell_repairs.inc()
+            _log.info("doorbell.seen-to", outcome=ensured.outcome.value, subscription=ensured.id)
 
     async def health(self) -> list[Health]:
         """The ledger must answer; a stopped lane is said, and does not take the webhook out of service."""
@@ -159,7 +165,11 @@ class Adapter:
         else:
             ledger = Health(name="ledger", ok=True, detail="answers")
         stopped = self.worker.lane.stopped
-        return [ledger, Health(name="lane", ok=True, detail=f"stopped: {stopped}" if stopped else "open")]
+        lane = Health(name="lane", ok=True, detail=f"stopped: {stopped}" if stopped else "open")
+        # What comes in is kept meanwhile: a neighbour's trouble takes nothing out of service.
+        episodes = self.worker.episodes.each()
+        calls = [Health(name=f"{one.name}.calls", ok=True, detail=one.sentence) for one in episodes]
+        return [ledger, lane, *calls]
 
     async def metrics_text(self) -> bytes:
         """The metrics in Prometheus' text format."""
@@ -171,6 +181,7 @@ class Adapter:
         self.metrics.lane_stopped.set(1 if self.worker.lane.stopped else 0)
         self.metrics.queue_length.set(len(self.worker.queue))
         self.metrics.failing.set(self.worker.queue.failing)
+        self.metrics.show(self.worker.episodes)
         return generate_latest(self.metrics.registry)
 
 
@@ -250,9 +261,9 @@ def _delivery(raw: bytes, now: datetime) -> Delivery:
 
 @asynccontextmanager
 async def neighbours(
-    settings: Settings, clock: Clock, transports: Transports
+    settings: Settings, clock: Clock, transports: Transports, *, episodes: Episodes | None = None
 ) -> AsyncIterator[tuple[FhirClient, MetriportClient, WebContent]]:
-    """The clients of both neighbours and of the web, closed at the end.
+    """The clients of both neighbours and of the web, closed at the end; `episodes` hear of the calls.
 
     Raises:
         ConfigError: a base URL or a key cannot be used.
@@ -270,10 +281,15 @@ async def neighbours(
             settings.fhir.base_url,
             authorization=authorization.get_secret_value() if authorization else None,
             now=clock.now,
+            hear=episodes.fhir.hear if episodes else nobody_hears,
         )
         metriport = await stack.enter_async_context(
             MetriportClient(
-                base_url=settings.metriport.base_url, api_key=key, now=clock.now, over=transports.metriport
+                base_url=settings.metriport.base_url,
+                api_key=key,
+                now=clock.now,
+                over=transports.metriport,
+                hear=episodes.metriport.hear if episodes else nobody_hears,
             )
         )
         # Which origins an author may name is in the policy; a link of a received message gets no farther by it.
@@ -300,12 +316,20 @@ def links_of(settings: Settings, *, clock: Clock, transports: Transports) -> Web
 
 @asynccontextmanager
 async def context_of(
-    settings: Settings, *, ledger_url: str, clock: Clock, transports: Transports
+    settings: Settings,
+    *,
+    ledger_url: str,
+    clock: Clock,
+    transports: Transports,
+    episodes: Episodes | None = None,
 ) -> AsyncIterator[tuple[Context, Store, FhirClient, MetriportClient]]:
     """What the pipelines work with, over the ledger at that URL; closed at the end. Raises as `adapter` does."""
     async with AsyncExitStack() as stack:
-        fhir, metriport, web = await stack.enter_async_context(neighbours(settings, clock, transports))
-        ledger = await stack.enter_async_context(open_ledger(ledger_url, now=clock.now()))
+        fhir, metriport, web = await stack.enter_async_context(
+            neighbours(settings, clock, transports, episodes=episodes)
+        )
+        hear = episodes.ledger.hear if episodes else nobody_hears
+        ledger = await stack.enter_async_context(open_ledger(ledger_url, now=clock.now(), hear=hear))
         context = Context(
             fhir=fhir,
             messages=metriport,
@@ -336,13 +360,16 @@ async def adapter(
         Temporary: the ledger cannot be reached.
     """
     shared, transports = SharedClock(clock or SystemClock()), transports or Transports()
+    metrics = Metrics()
+    episodes = Episodes.watched(boot=shared.boot, say=metrics.say)
     async with (
-        context_of(settings, ledger_url=settings.ledger.url, clock=shared, transports=transports) as (
-            context,
-            ledger,
-            fhir,
-            metriport,
-        ),
+        context_of(
+            settings,
+            ledger_url=settings.ledger.url,
+            clock=shared,
+            transports=transports,
+            episodes=episodes,
+        ) as (context, ledger, fhir, metriport),
         links_of(settings, clock=shared, transports=transports) as web,
         open_insights(settings.ledger.url) as insights,
     ):
@@ -355,8 +382,10 @@ async def adapter(
             insights=insights,
             fhir=fhir,
             metriport=metriport,
+            metrics=metrics,
             worker=Worker(
                 context=context,
+                episodes=episodes,
                 inbound=inbound_of(context, settings, mail=metriport, web=web),
                 read_delivery=webhook.final_status,
                 rhythm=rhythm

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -11,11 +10,15 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from adapter.domain.bell import Bell
+from adapter.domain.episode import Episodes
 from adapter.domain.ranking import Rank
 from adapter.domain.reasons import Reason
-from adapter.domain.transmission import State
+from adapter.domain.transmission import State, Transmission
 from adapter.errors import AdapterError, ConfigError, Conflict, MappingError, Rejected, Temporary
-from adapter.pipelines.inbound.arrivals import arrive, put_off, renew
+from adapter.loops import forever, place, spread, until_retry
+from adapter.pipelines.inbound import arrivals
+from adapter.pipelines.inbound.arrivals import arrive, renew
 from adapter.pipelines.inbound.context import RECEIVED
 from adapter.pipelines.inbound.context import Context as InboundContext
 from adapter.pipelines.inbound.deliveries import Reader, work_off
@@ -25,21 +28,21 @@ from adapter.pipelines.inbound.reconcile import fetch_missed, reconcile
 from adapter.pipelines.outbound import settled
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.lane import CLAIM_AHEAD_SECONDS, Lane, Prepared
-from adapter.pipelines.outbound.look import Sighting, look, patrol, sweep
+from adapter.pipelines.outbound.look import Sighting, look, mind_withdrawals, patrol, sweep
 from adapter.pipelines.outbound.park import park
 from adapter.pipelines.outbound.prepare import complete, plan
 from adapter.pipelines.outbound.queue import Queue
 from adapter.pipelines.outbound.resolve import Resolver
-from adapter.pipelines.outbound.track import due, recover
+from adapter.pipelines.outbound.track import due, put_off, recover
+from adapter.pipelines.outbound.unknown import suspect
 from adapter.ports.ledger import Delivery
 
 _log = structlog.get_logger(__name__)
 
 _MOST_ARRIVING = 200
-_HORIZON = timedelta(
-    days=30
-)  # how far back Metriport's list is read once a day; what is older is taken in by hand
+_HORIZON = timedelta(days=30)  # how far back Metriport's list is read; what is older is taken in by hand
 _DAY = timedelta(days=1)
+_ASK_METRIPORT = frozenset({"track", "deliveries", "arrivals", "reconcile"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,7 @@ class Rhythm:
     track: float = 5.0
     lease: float = 15.0
     reconcile: float = 600.0
+    episodes: float = 5.0
     preparers: int = 4
     arrivals: int = 6
     ahead: int = 8
@@ -63,11 +67,14 @@ class Worker:
     context: Context
     inbound: InboundContext
     read_delivery: Reader
+    episodes: Episodes
     rhythm: Rhythm = field(default_factory=Rhythm)
     queue: Queue = field(default_factory=Queue)
+    bell: Bell = field(default_factory=Bell)
 
     def __post_init__(self) -> None:
-        self.lane = Lane(context=self.context)
+        self.lane = Lane(context=self.context, spread=spread)
+        self.silence = asyncio.Event()
         self.resolver = Resolver(context=self.context)
         self._prepared: list[Prepared] = []
         self._look = asyncio.Event()
@@ -86,11 +93,16 @@ class Worker:
 
     def ring(self, sighting: Sighting | None) -> None:
         """A doorbell rang: look now, at one Communication or at all."""
+        self.episodes.doorbell.hear(None)
+        self.bell.rang(sighting.id if sighting else None, now=self.context.clock.boot())
         if sighting is None:
             self._look.set()
         else:
-            self.queue.add(sighting)
-            self._work.set()
+            self._look_at(sighting)
+
+    def _look_at(self, sighting: Sighting) -> None:
+        self.queue.add(sighting)
+        self._work.set()
 
     def post(self) -> None:
         """A delivery was kept: work it off now."""
@@ -108,6 +120,7 @@ class Worker:
             self._loop("reconcile", self._reconcile, self.rhythm.reconcile, None),
             self._loop("answers", self._answers, self.rhythm.sweep, None),
             self._loop("lease", self._lease, self.rhythm.lease / 3, None),
+            self._loop("episodes", self._settle, self.rhythm.episodes, None),
             self._send(),
             *(self._prepare() for _ in range(self.rhythm.preparers)),
         ]
@@ -139,40 +152,29 @@ class Worker:
     async def _loop(
         self, name: str, step: Callable[[], Awaitable[None]], seconds: float, bell: asyncio.Event | None
     ) -> None:
-        """Runs the step for ever, each time after `seconds` or when the bell rings; says when trouble starts and ends."""
-        bell = bell or asyncio.Event()
-        trouble = 0
-        while True:
-            bell.clear()
-            try:
-                await step()
-            except ConfigError:
-                raise  # nothing can be kept any more: the process has to end, and says so
-            except AdapterError as error:
-                trouble += 1
-                if trouble == 1:
-                    _log.warning("loop.trouble", loop=name, error=type(error).__name__, detail=str(error))
-            except Exception as error:  # noqa: BLE001  # one bad message must not end a loop; the text may be patient content
-                trouble += 1
-                _log.error("loop.failed", loop=name, error=type(error).__name__, at=_place(error))
-            else:
-                if trouble:
-                    _log.info("loop.recovered", loop=name, failures=trouble)
-                trouble = 0
-            pause = seconds if not trouble else min(max(seconds, 1.0) * 2 ** min(trouble - 1, 5), 120.0)
-            with suppress(TimeoutError):
-                # Not wait_for: Python 3.11's loses a cancellation that meets the bell.
-                async with asyncio.timeout(pause * (1 + random.random() * 0.1 * bool(trouble))):  # noqa: S311
-                    await bell.wait()
+        def is_said() -> bool:
+            return name in _ASK_METRIPORT and self.lane.stopped is not None
+
+        now = self.context.clock.now
+        await forever(name, step, seconds=seconds, now=now, bell=bell, is_said=is_said)
 
     async def _sweep(self) -> None:
+        found = []
         async for sighting in sweep(self.context):
-            self.queue.add(sighting)
-            self._work.set()
+            found.append(sighting.id)
+            self._look_at(sighting)
+        silent = self.bell.swept(found, now=self.context.clock.boot())
+        if silent:
+            self.episodes.doorbell.hear(f"it did not ring for what a sweep found ({silent})")
+            self.silence.set()
+
+    async def _settle(self) -> None:
+        self.episodes.each()
 
     async def _patrol(self) -> None:
         await patrol(self.context, in_flight=self.queue.in_work)
         self._patrolled.set()
+        await mind_withdrawals(self.context)
         if self._holds_lane.is_set():
             await recover(self.context, in_flight=self.queue.in_work)
             await settled.close_settled(self.context)
@@ -210,8 +212,8 @@ class Worker:
                 raise
             except Exception as error:  # noqa: BLE001  # one bad message must not stop another; the text may be patient content
                 kind = type(error).__name__
-                _log.error("delivery.failed", delivery=delivery.delivery_id, error=kind, at=_place(error))
-                await put_off(self.inbound, delivery, error)
+                _log.error("delivery.failed", delivery=delivery.delivery_id, error=kind, at=place(error))
+                await arrivals.put_off(self.inbound, delivery, error)
         self._parcels.set()
 
     async def _reconcile(self) -> None:
@@ -237,9 +239,19 @@ class Worker:
     async def _track(self) -> None:
         for row in await self.context.ledger.due(self.context.clock.now(), limit=50):
             if row.communication not in self.queue.in_work:
-                await due(self.context, row)
-                if row.state is State.UNKNOWN and self._holds_lane.is_set():
-                    self._take_again(await self.resolver.resolve(row))
+                await self._advance(row)
+
+    async def _advance(self, row: Transmission) -> None:
+        try:
+            await due(self.context, row)
+            if row.state is State.UNKNOWN and self._holds_lane.is_set():
+                self._take_again(await self.resolver.resolve(row))
+        except ConfigError:
+            raise
+        except Exception:
+            # The next time round others come first: what one row runs into must not keep them from theirs.
+            await put_off(self.context, row)
+            raise
 
     def _take_again(self, prepared: list[Prepared]) -> None:
         for one in prepared:
@@ -291,22 +303,9 @@ class Worker:
         except ConfigError:
             raise
         except (Temporary, Conflict, Rejected, MappingError) as error:
-            pause = await self._wait(sighting, error)
-            _log.warning(
-                "communication.waits",
-                communication=sighting.id,
-                error=type(error).__name__,
-                detail=str(error),
-                pause_seconds=pause,
-            )
+            await self._wait(sighting, error, "communication.waits")
         except Exception as error:  # noqa: BLE001  # one bad message must not stop another; the text may be patient content
-            await self._wait(sighting, error)
-            _log.error(
-                "communication.failed",
-                communication=sighting.id,
-                error=type(error).__name__,
-                at=_place(error),
-            )
+            await self._wait(sighting, error, "communication.failed")
         else:
             if prepared is None:
                 self.queue.finished(sighting.id)
@@ -314,21 +313,29 @@ class Worker:
             self._prepared.append(prepared)
             self._ready.set()
 
-    async def _wait(self, sighting: Sighting, error: Exception) -> float:
-        """It is tried again later, in so many seconds; the timeline says when that begins, not each time."""
+    async def _wait(self, sighting: Sighting, error: Exception, event: str) -> None:
+        """It is tried again later; log and timeline say when that begins and why, not each time."""
         why = type(error).__name__
-        wait = self.queue.failed(sighting, why=why, now=self.context.clock.boot())
-        if wait.is_news:
-            with suppress(Exception):  # the ledger may be what it waits for; the log has it all the same
-                row = await self.context.ledger.newest(sighting.id)
-                await self.context.ledger.note(
-                    sighting.id,
-                    round=row.round if row else 1,
-                    what="waits",
-                    now=self.context.clock.now(),
-                    note=why,
-                )
-        return wait.seconds
+        wait = self.queue.failed(
+            sighting,
+            why=why,
+            now=self.context.clock.boot(),
+            spread=spread(),
+            at_least=until_retry(error, now=self.context.clock.now()),
+        )
+        if not wait.is_news:
+            return
+        say, said = _said_of(error)
+        say(event, communication=sighting.id, error=why, pause_seconds=round(wait.seconds), **said)
+        with suppress(Exception):  # the ledger may be what it waits for; the log has it all the same
+            row = await self.context.ledger.newest(sighting.id)
+            await self.context.ledger.note(
+                sighting.id,
+                round=row.round if row else 1,
+                what="waits",
+                now=self.context.clock.now(),
+                note=why,
+            )
 
     async def _to_call(self, sighting: Sighting) -> Prepared | None:
         wish = await look(self.context, sighting)
@@ -343,6 +350,9 @@ class Worker:
         send = planned if isinstance(planned, Reason) else await complete(self.context, planned)
         if isinstance(send, Reason):
             await park(self.context, wish, send)
+            return None
+        if wish.may_have_gone:
+            await suspect(self.context, wish.row, send)
             return None
         return Prepared(wish=wish, send=send)
 
@@ -365,16 +375,11 @@ class Worker:
         except ConfigError:
             raise
         except (Temporary, Rejected, Conflict) as error:
-            _log.warning(
-                "communication.not-claimed",
-                communication=communication,
-                error=type(error).__name__,
-                detail=str(error),
-            )
-            await self._wait(Sighting(id=communication, rank=prepared.wish.row.rank), error)
+            sighting = Sighting(id=communication, rank=prepared.wish.row.rank)
+            await self._wait(sighting, error, "communication.not-claimed")
         except Exception as error:  # noqa: BLE001  # as above
             _log.error(
-                "send.failed", communication=communication, error=type(error).__name__, at=_place(error)
+                "send.failed", communication=communication, error=type(error).__name__, at=place(error)
             )
             self.queue.finished(communication)
         else:
@@ -382,12 +387,12 @@ class Worker:
                 self.queue.claimed(communication)
                 return
             self.queue.finished(communication)
-            self.ring(Sighting(id=communication, rank=prepared.wish.row.rank))
+            self._look_at(Sighting(id=communication, rank=prepared.wish.row.rank))
 
 
-def _place(error: BaseException) -> str:
-    """File and line where it happened: what can be said of an unforeseen error without its text."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else "unknown"
+def _said_of(error: Exception) -> tuple[Callable[..., None], dict[str, str]]:
+    """How loud an error is said, and what of it: the text of an unforeseen one may be patient content."""
+    if not isinstance(error, AdapterError):
+        return _log.error, {"at": place(error)}
+    # A neighbour's trouble has a line of its own (`domain.episode`).
+    return (_log.info if isinstance(error, Temporary) else _log.warning), {"detail": str(error)}

@@ -47,7 +47,7 @@ async def work(running: Adapter) -> None:
             probed = await running.probe()
             break
         except Temporary as trouble:
-            _log.warning("fhir.unreachable", detail=str(trouble), next_try_seconds=_PROBE_SECONDS)
+            _log.debug("fhir.unreachable", detail=str(trouble), next_try_seconds=_PROBE_SECONDS)
             await running.context.clock.sleep(_PROBE_SECONDS)
     if not probed.ok(Probe.IF_MATCH):
         # Where nothing could be created to try it on, the first finding says why.

@@ -76,7 +76,7 @@ class Doubt:
         if self.is_referred_to_by(message):
             return True
         if self.send is not None:
-            return fits(message, self.send, since=self.since)
+            return fits(message, self.send, since=self.since, by_name=self.row.digest is not None)
         return (
             in_place(message, patient=self.patient, destination=self.row.destination)
             and message.attachments == frozenset(self.row.attachments)

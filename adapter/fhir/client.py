@@ -10,6 +10,7 @@ from typing import Any, Final
 import httpx
 
 from adapter.domain.attachment import MOST_BYTES
+from adapter.domain.episode import Hear, nobody_hears
 from adapter.domain.resource import Resource, local_reference
 from adapter.errors import AdapterError, Conflict, Rejected, Temporary
 from adapter.fhir import binary, capabilities, own, wire
@@ -44,9 +45,10 @@ class FhirClient:
         *,
         authorization: str | None,
         now: Callable[[], datetime],
+        hear: Hear = nobody_hears,
     ) -> None:
         self.base_url = wire.base_of(base_url)
-        self._fhir = Transport(http, self.base_url, authorization=authorization, now=now)
+        self._fhir = Transport(http, self.base_url, authorization=authorization, now=now, hear=hear)
 
     async def read(self, type: str, id: str) -> Resource | None:
         """The resource; `None` when it does not exist or was deleted."""

@@ -6,7 +6,7 @@ R4's Subscription has no identifier: the adapter's own is the one with its endpo
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -113,23 +113,31 @@ async def ensure(fhir: FhirClient, wanted: Resource) -> Ensured:
         Rejected: the server takes no such Subscription.
         Temporary: not now.
     """
+    return await _write(fhir, wanted, keep=lambda found: not differences(found, wanted))
+
+
+async def renew(fhir: FhirClient, wanted: Resource) -> Ensured:
+    """Writes it even if it is in order: one that does not ring is registered anew by that. Raises as `ensure` does."""
+    return await _write(fhir, wanted, keep=lambda _: False)
+
+
+async def _write(fhir: FhirClient, wanted: Resource, *, keep: Callable[[Resource], bool]) -> Ensured:
     for _ in range(_ATTEMPTS):
         try:
-            return await _ensure(fhir, wanted)
+            return await _write_once(fhir, wanted, keep=keep)
         except Conflict:
             continue  # the server itself writes a new version when it activates one
     raise Temporary("Subscription: it changes each time it is to be written; next time, then.")
 
 
-async def _ensure(fhir: FhirClient, wanted: Resource) -> Ensured:
+async def _write_once(fhir: FhirClient, wanted: Resource, *, keep: Callable[[Resource], bool]) -> Ensured:
     found = await _own(fhir, wanted)
     if found is None:
         return _ensured(Outcome.CREATED, await _create(fhir, wanted))
-    differing = differences(found, wanted)
-    if not differing:
+    if keep(found):
         return _ensured(Outcome.KEPT, found)
     written = await fhir.replace(repaired(found, wanted), version=version_of(found) or "")
-    return _ensured(Outcome.REPAIRED, written, differing)
+    return _ensured(Outcome.REPAIRED, written, differences(found, wanted))
 
 
 def _ensured(outcome: Outcome, resource: Resource, differing: tuple[str, ...] = ()) -> Ensured:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import httpx
 from fhirpy import AsyncFHIRClient
 
+from adapter.domain.episode import Hear, heard_by, nobody_hears
 from adapter.domain.resource import text
 from adapter.errors import Rejected, Temporary
 from adapter.fhir import wire
@@ -59,8 +60,10 @@ class Transport(AsyncFHIRClient):
         *,
         authorization: str | None,
         now: Callable[[], datetime],
+        hear: Hear = nobody_hears,
     ) -> None:
         super().__init__(wire.base_of(base_url), authorization)
+        self._hear = hear
         self._http = http
         self._now = now
 
@@ -104,11 +107,12 @@ class Transport(AsyncFHIRClient):
         else:
             request = self._asking(path, form)
         request.extensions["timeout"] = patience.as_dict()
-        with _typed(what):
-            async with asyncio.timeout(max(patience.read or 0.0, WHOLE_SECONDS)):
-                response = await self._http.send(request, auth=None, follow_redirects=False)
-        answer = Answer(status=response.status_code, headers=_lower(response), body=response.content)
-        self._check(answer, what=what)
+        with heard_by(self._hear):
+            with _typed(what):
+                async with asyncio.timeout(max(patience.read or 0.0, WHOLE_SECONDS)):
+                    response = await self._http.send(request, auth=None, follow_redirects=False)
+            answer = Answer(status=response.status_code, headers=_lower(response), body=response.content)
+            self._check(answer, what=what)
         version = wire.version_in(answer.headers.get("etag"))
         value = wire.parse(answer.body, what=what, status=answer.status) if answer.body.strip() else None
         if isinstance(value, dict) and text(value.get("id")) and value.get("resourceType") != "Bundle":
@@ -141,15 +145,16 @@ class Transport(AsyncFHIRClient):
 
     async def _large(self, request: httpx.Request, *, what: str, most_bytes: int) -> Answer:
         request.extensions["timeout"] = CONTENT_TIMEOUT.as_dict()
-        with _typed(what):
-            async with asyncio.timeout(WHOLE_SECONDS_OF_CONTENT):
-                response = await self._http.send(request, auth=None, follow_redirects=False, stream=True)
-                try:
-                    body = await _read(response, most_bytes=most_bytes)
-                finally:
-                    await response.aclose()
-        answer = Answer(status=response.status_code, headers=_lower(response), body=body)
-        self._check(answer, what=what)
+        with heard_by(self._hear):
+            with _typed(what):
+                async with asyncio.timeout(WHOLE_SECONDS_OF_CONTENT):
+                    response = await self._http.send(request, auth=None, follow_redirects=False, stream=True)
+                    try:
+                        body = await _read(response, most_bytes=most_bytes)
+                    finally:
+                        await response.aclose()
+            answer = Answer(status=response.status_code, headers=_lower(response), body=body)
+            self._check(answer, what=what)
         return answer
 
     def _asking(self, path: str, form: Sequence[tuple[str, str]]) -> httpx.Request:

@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from adapter.domain.episode import Hear, heard_by, nobody_hears
 from adapter.errors import AdapterError, ConfigError, Temporary
 
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
@@ -117,7 +118,8 @@ def whole(method: _Method) -> _Method:
 class Database:
     """Transactions whose errors are the adapter's own."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, *, hear: Hear = nobody_hears) -> None:
+        self.hear = hear
         self._writer = engine
         self._reader = engine.execution_options(**{_READS: True})
         self._running: set[asyncio.Task[Any]] = set()
@@ -140,7 +142,7 @@ class Database:
         Raises:
             Temporary: the database cannot be reached or is busy.
         """
-        with _translated():
+        with heard_by(self.hear), _translated():
             async with self._reader.connect() as connection:
                 yield connection
 
@@ -152,7 +154,7 @@ class Database:
             Temporary: the database cannot be reached or is busy; the transaction may be committed all the same.
             Taken: a unique value is another row's.
         """
-        with _translated():
+        with heard_by(self.hear), _translated():
             async with self._writer.begin() as connection:
                 yield connection
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapter.domain.episode import Hear, nobody_hears
 from adapter.ledger.database import Database, create_engine, file_of, parse_url, whole
 from adapter.ledger.file import owned
 from adapter.ledger.inbox import Inbox
@@ -33,8 +34,9 @@ class Store(Transmissions, Slots, Inbox, Timeline):
         *,
         account: str = ACCOUNT,
         before_intent: Callable[[], None] = lambda: None,
+        hear: Hear = nobody_hears,
     ) -> None:
-        self._database = Database(engine)
+        self._database = Database(engine, hear=hear)
         self._account = account
         self._before_intent = before_intent
 
@@ -57,10 +59,12 @@ class Store(Transmissions, Slots, Inbox, Timeline):
 
 
 @asynccontextmanager
-async def open_ledger(url: str, *, now: datetime, account: str = ACCOUNT) -> AsyncIterator[Store]:
+async def open_ledger(
+    url: str, *, now: datetime, account: str = ACCOUNT, hear: Hear = nobody_hears
+) -> AsyncIterator[Store]:
     """The ledger at the URL, checked and with its tables up to date; closed at the end.
 
-    `now` goes into the name of a corrupt file that has to be moved aside.
+    `now` goes into the name of a corrupt file that has to be moved aside; `hear` is told of each transaction.
 
     Raises:
         ConfigError: the URL is wrong, another process has the file, or a newer version of the adapter wrote it.
@@ -72,11 +76,11 @@ async def open_ledger(url: str, *, now: datetime, account: str = ACCOUNT) -> Asy
         engine = create_engine(parsed)
         stack.push_async_callback(engine.dispose)
         if path is None:
-            store = Store(engine, account=account)
+            store = Store(engine, account=account, hear=hear)
         else:
             file = stack.enter_context(owned(path, now=now))
             event.listen(engine.sync_engine, "do_connect", lambda *_: file.check())
-            store = Store(engine, account=account, before_intent=file.check)
+            store = Store(engine, account=account, before_intent=file.check, hear=hear)
         stack.push_async_callback(store.settle)
         await store.migrate()
         if path is not None:

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import httpx
 import simplejson
 
+from adapter.domain.episode import Hear, heard_by, nobody_hears
 from adapter.domain.resource import obj, text
 from adapter.errors import ConfigError
 from adapter.metriport import wire
@@ -40,7 +41,9 @@ class Api:
         api_key: str,
         now: Callable[[], datetime],
         over: httpx.AsyncBaseTransport | None = None,
+        hear: Hear = nobody_hears,
     ) -> None:
+        self._hear = hear
         self._base = _base(base_url)
         self._key = _key(api_key)
         self._now = now
@@ -67,13 +70,14 @@ class Api:
     async def _exchange(
         self, over: httpx.AsyncBaseTransport, request: httpx.Request, *, doing: str, applied: bool
     ) -> Answered:
-        try:
-            answered = await exchange(over, request, seconds=READ_SECONDS, most_bytes=MOST_BYTES)
-        except FAILURES as error:
-            raise broken(error, doing=doing, applied=applied) from None
-        refused = answered.refusal(doing=doing, now=self._now())
-        if refused:
-            raise refused
+        with heard_by(self._hear):
+            try:
+                answered = await exchange(over, request, seconds=READ_SECONDS, most_bytes=MOST_BYTES)
+            except FAILURES as error:
+                raise broken(error, doing=doing, applied=applied) from None
+            refused = answered.refusal(doing=doing, now=self._now())
+            if refused:
+                raise refused
         return answered
 
     def _request(

@@ -14,8 +14,9 @@ from urllib.parse import quote
 import httpx
 
 from adapter.domain.attachment import Content
+from adapter.domain.episode import Hear, nobody_hears
 from adapter.domain.message import Message, Send
-from adapter.domain.outcome import Answer, TooLate, Unknown, Waiting
+from adapter.domain.outcome import Answer, LaneStopped, Refused, Sent, TooLate, Unknown, Waiting
 from adapter.errors import Rejected, Temporary
 from adapter.metriport import wire
 from adapter.metriport.api import MOST_BYTES, PAGE, Query
@@ -66,8 +67,9 @@ class MetriportClient(MetriportMail):
         now: Callable[[], datetime],
         over: httpx.AsyncBaseTransport | None = None,
         send_seconds: float = SEND_SECONDS,
+        hear: Hear = nobody_hears,
     ) -> None:
-        super().__init__(base_url=base_url, api_key=api_key, now=now, over=over)
+        super().__init__(base_url=base_url, api_key=api_key, now=now, over=over, hear=hear)
         self._send_seconds = send_seconds
         self._sending = over or transport(keep_alive=0)
         self._bare = over or transport(keep_alive=0)
@@ -89,6 +91,15 @@ class MetriportClient(MetriportMail):
 
     async def send(self, send: Send, *, in_time: Callable[[], bool]) -> Answer:
         """Posts once, never again in any layer; `in_time` is asked before connecting and before the first byte."""
+        answer = await self._post(send, in_time=in_time)
+        match answer:
+            case Waiting(why=why) | Unknown(why=why):
+                self._hear(f"Sending a message: {why}")
+            case Sent() | Refused() | LaneStopped():
+                self._hear(None)
+        return answer
+
+    async def _post(self, send: Send, *, in_time: Callable[[], bool]) -> Answer:
         gate = _Gate(in_time)
         try:
             gate.pass_or_stop()

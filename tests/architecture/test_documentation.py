@@ -38,3 +38,22 @@ def test_the_answer_in_the_readme_chooses_a_patient() -> None:
     blocks = re.findall(r"```json\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
 
     assert chosen(json.loads(blocks[1])) == [{"reference": "Patient/robin-maple"}]
+
+
+def test_every_row_of_what_happens_when_names_tests_that_exist() -> None:
+    text = README.read_text("utf-8").partition("## What happens when")[2].partition("\n## ")[0]
+    rows = [line for line in text.splitlines() if line.startswith("| ")][2:]
+    named = [re.findall(r"`([\w/]+\.py)::(test_\w+)`", row) for row in rows]
+
+    assert len(rows) > 20
+    assert all(named), "a row names no test"
+    missing = [f"{file}::{test}" for tests in named for file, test in tests if not _has_test(file, test)]
+    assert missing == []
+
+
+def _has_test(file: str, test: str) -> bool:
+    path = README.parent / "tests" / file
+    return (
+        path.is_file()
+        and re.search(rf"^(async )?def {test}\(", path.read_text("utf-8"), re.MULTILINE) is not None
+    )

@@ -175,5 +175,6 @@ def _keep_pace(running: Adapter, pace: Pace) -> None:
         context=running.context,
         inbound=running.worker.inbound,
         read_delivery=webhook.final_status,
+        episodes=running.worker.episodes,
         rhythm=running.worker.rhythm,
     )

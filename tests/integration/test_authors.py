@@ -9,6 +9,7 @@ import pytest
 from adapter.domain.canonical import COMMUNICATION_ID, INSTRUCTION_SYSTEM, TRANSMISSION_EXTENSION
 from adapter.domain.mark import End, marks_on
 from adapter.simulators.metriport import FULL_MAILBOX
+from tests.integration.canary import overhearing
 from tests.integration.people import ADDRESS, communication, stage
 from tests.virtual.loop import run
 from tests.virtual.site import Site, site
@@ -306,3 +307,115 @@ def test_a_communication_without_the_marker_is_never_sent() -> None:
 
     assert clinic.metriport.messages == []
     assert clinic.communication("referral")["status"] == "preparation"
+
+
+@pytest.mark.parametrize(
+    ("completes", "stale", "lost"),
+    [(True, False, False), (True, True, False), (False, False, False), (True, False, True)],
+    ids=["it was completed", "from an old copy", "it was accepted", "the ledger was lost"],
+)
+def test_a_withdrawal_after_the_send_is_told_a_person_though_nothing_is_to_be_written(
+    *, completes: bool, stale: bool, lost: bool
+) -> None:
+    async def scenario() -> Site:
+        async with site(started=False, auto_complete_seconds=1.0 if completes else None) as clinic:
+            stage(clinic)
+            mine = clinic.write(communication())
+            await clinic.start()
+            await clinic.passes(20)
+            before = mine if stale else clinic.communication("referral")
+            clinic.write({**before, "status": "entered-in-error"})
+            if lost:
+                await clinic.stop()
+                await clinic.lose_ledger()
+                await clinic.start()
+            await clinic.passes(400)
+            return clinic
+
+    clinic = run(scenario())
+
+    tasks = [one["code"]["coding"][0]["code"] for one in clinic.fhir.resources("Task")]
+    ended = clinic.communication("referral")
+    assert tasks == ["sent-but-withdrawn"]
+    assert ended["status"] == "entered-in-error"
+    assert [one["value"] for one in ended["identifier"]] == [clinic.metriport.messages[0].id]
+
+
+def test_what_ended_otherwise_is_no_withdrawal() -> None:
+    async def scenario() -> Site:
+        async with site(started=False, auto_complete_seconds=None) as clinic:
+            stage(clinic)
+            for id in ("failed", "withdrawn"):
+                clinic.write(communication(id=id, topic={"text": id}))
+            clinic.write(communication(id="refused", payload=[]))
+            clinic.write({**clinic.communication("withdrawn"), "status": "entered-in-error"})
+            await clinic.start()
+            await clinic.passes(20)
+            clinic.metriport.fail(clinic.metriport.messages[0].id, "no", clinic.clock.now())
+            await clinic.passes(700)
+            return clinic
+
+    clinic = run(scenario())
+
+    ends = {one["id"]: one["status"] for one in clinic.fhir.resources("Communication")}
+    assert ends == {"failed": "stopped", "refused": "not-done", "withdrawn": "entered-in-error"}
+    assert clinic.fhir.resources("Task") == []
+
+
+def test_a_copy_is_reported_and_not_sent() -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            await clinic.start()
+            clinic.write(communication())
+            await clinic.passes(30)
+            clinic.write({**clinic.communication("referral"), "id": "copy", "status": "preparation"})
+            await clinic.passes(200)
+            return clinic
+
+    with overhearing(style="json") as heard:
+        clinic = run(scenario())
+
+    assert len(clinic.metriport.messages) == 1
+    assert clinic.communication("copy")["meta"]["versionId"] == "1"
+    assert heard.events().count("communication.copied-mark") == 1
+
+
+def test_a_communication_deleted_before_the_claim_is_not_sent() -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication())
+            await clinic.start()
+            await clinic.passes(1.0)
+            await clinic.delete("Communication/referral")
+            await clinic.passes(60)
+            return clinic
+
+    clinic = run(scenario())
+
+    assert clinic.metriport.messages == []
+    assert clinic.fhir.resources("Communication") == []
+
+
+@pytest.mark.parametrize("status", ["not-done", "on-hold"])
+def test_preparation_after_a_refusal_or_a_hold_is_a_new_round(status: str) -> None:
+    bad: dict[str, Any] = {"not-done": {"payload": []}, "on-hold": {"recipient": [{"display": "Somebody"}]}}
+
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication(**bad[status]))
+            await clinic.start()
+            await clinic.passes(20)
+            assert clinic.communication("referral")["status"] == status
+            mended = {name: communication()[name] for name in bad[status]}
+            clinic.write({**clinic.communication("referral"), "status": "preparation", **mended})
+            await clinic.passes(60)
+            return clinic
+
+    clinic = run(scenario())
+
+    ended = clinic.communication("referral")
+    assert ended["status"] == "completed"
+    assert [mark.round for mark in marks_on(ended)] == [2, 1]

@@ -144,6 +144,7 @@ class Theatre(Site):
                 track=self.story.track,
                 lease=300.0 if self.story.replicas == 1 else 60.0,
                 preparers=2,
+                episodes=600.0,
             )
         )
         process = Process(life=self._life, clock=clock, adapter=adapter, tasks=self._tasks)

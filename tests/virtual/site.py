@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 
 from adapter.config import FhirGroup, Settings
+from adapter.domain.episode import Episodes
 from adapter.errors import Temporary
 from adapter.fhir.client import FhirClient
 from adapter.ledger.clock import SharedClock
@@ -30,6 +31,7 @@ from adapter.pipelines.outbound.context import Context, Policy
 from adapter.simulators import fhir, metriport
 from adapter.simulators.fhir import World as FhirWorld
 from adapter.simulators.http import Call, Neighbour, Request
+from adapter.telemetry import Metrics
 from adapter.wiring import Adapter, inbound_of, policy_of, wanted_subscription
 from adapter.worker import Rhythm, Worker
 from tests.virtual.loop import LIFE, Life, VirtualClock
@@ -113,11 +115,13 @@ class Line(httpx.AsyncBaseTransport):
     life: Life
     apart: list[bool] = field(default_factory=list)
     down: bool = False
+    refused: list[datetime] = field(default_factory=list)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         body = await request.aread()
         await self._pass(self.latency())
         if self.down:
+            self.refused.append(self.clock.now())
             raise httpx.ConnectError("nobody listens", request=request)
         if "trace" in request.extensions:
             await request.extensions["trace"]("http11.send_request_headers.started", {})
@@ -202,8 +206,17 @@ class Site:
         )  # fmt: skip
         ledger: Any = self._mortal(self._ledger)
         http = httpx.AsyncClient(transport=to_fhir)
-        client = MetriportClient(base_url=METRIPORT_URL, api_key=API_KEY, now=machine.now, over=to_metriport)
-        server = FhirClient(http, FHIR_URL, authorization=None, now=machine.now)
+        metrics = Metrics()
+        episodes = Episodes.watched(boot=machine.boot, say=metrics.say)
+        self._ledger._database.hear = episodes.ledger.hear
+        client = MetriportClient(
+            base_url=METRIPORT_URL,
+            api_key=API_KEY,
+            now=machine.now,
+            over=to_metriport,
+            hear=episodes.metriport.hear,
+        )
+        server = FhirClient(http, FHIR_URL, authorization=None, now=machine.now, hear=episodes.fhir.hear)
         numbers = random.Random(len(self._lines))
         context = Context(
             fhir=server,
@@ -219,6 +232,7 @@ class Site:
         )
         worker = Worker(
             context=context,
+            episodes=episodes,
             inbound=inbound_of(context, self.settings, mail=client, web=context.web),
             read_delivery=webhook.final_status,
             rhythm=rhythm or Rhythm(),
@@ -231,6 +245,7 @@ class Site:
             insights=Insights(self._ledger._database._writer),
             fhir=server,
             metriport=client,
+            metrics=metrics,
             worker=worker,
         )
         self._http = [http, client]
@@ -299,7 +314,7 @@ class Site:
 
     def slow(self) -> Rhythm:
         """Loops that come round rarely, for tests in which weeks pass."""
-        return Rhythm(sweep=7200.0, patrol=7200.0, track=3600.0, lease=21600.0)
+        return Rhythm(sweep=7200.0, patrol=7200.0, track=3600.0, lease=21600.0, episodes=7200.0)
 
     def without_client_ids(self) -> FhirWorld:
         """A FHIR server that gives all ids itself."""

@@ -197,7 +197,9 @@ async def give_up(context: Context, delivery: Delivery, why: str) -> None:
 
 async def _later(context: Context, delivery: Delivery, error: AdapterError) -> None:
     kind = type(error).__name__
-    _log.warning("delivery.waits", delivery=delivery.delivery_id, error=kind, detail=str(error))
+    # A neighbour's trouble has a line of its own (`domain.episode`).
+    say = _log.debug if isinstance(error, Temporary) else _log.warning
+    say("delivery.waits", delivery=delivery.delivery_id, error=kind, detail=str(error))
     await put_off(context, delivery, error)
 
 

@@ -66,7 +66,8 @@ async def fetch_missed(context: Context, *, since: datetime) -> int:
                 context.asked_again.add(request)
                 calls.append(await context.mail.redeliver(request))
     except (Temporary, Rejected) as error:
-        _log.warning("deliveries.not-made-anew", error=type(error).__name__, detail=str(error))
+        # Metriport's trouble is said elsewhere, and the list still tells.
+        _log.info("deliveries.not-made-anew", error=type(error).__name__, detail=str(error))
     for raw in calls:
         await context.ledger.keep(context.read.delivery(raw, context.clock.now()))
     if calls:

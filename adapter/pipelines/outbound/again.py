@@ -53,7 +53,8 @@ async def recall(context: Context, row: Transmission, present: Resource | None) 
 
 
 def _is_claimed(row: Transmission, send: Send | None) -> bool:
-    return send is not None and send.digest == row.digest
+    # Without a digest nothing was claimed by us: what it says now is all that there is.
+    return send is not None and row.digest in {None, send.digest}
 
 
 def _first_claim(row: Transmission, past: list[Resource]) -> datetime | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -43,6 +44,7 @@ class Lane:
     """The pace of this account and the repeats of one claim; `stopped` says why nothing is sent, while nothing is."""
 
     context: Context
+    spread: Callable[[], float] = lambda: 1.0
     _slots: list[Slot] = field(default_factory=list)
     _last: int | None = None
     _not_before: float = 0.0
@@ -148,7 +150,11 @@ class Lane:
     def _after(self, sending: Sending) -> Claimed | None:
         self._say_stopped(sending.stopped)
         if not sending.again:
-            self._pauses = 0
+            if sending.is_doubtful:
+                # While Metriport is in trouble, the fewer are in doubt the better.
+                self._pause(0.0)
+            else:
+                self._pauses = 0
             return None
         if sending.pause_seconds:
             self._pause(sending.pause_seconds)
@@ -158,7 +164,7 @@ class Lane:
         """Pushes the next slot back for all, longer each time in a row."""
         self._pauses += 1
         pause = max(seconds, min(5.0 * 2.0 ** (self._pauses - 1), _LONGEST_PAUSE))
-        self._not_before = self.context.clock.boot() + pause
+        self._not_before = self.context.clock.boot() + pause * self.spread()
 
     def _say_stopped(self, why: str | None) -> None:
         """One line when the lane stops, one when it goes on."""

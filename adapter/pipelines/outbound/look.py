@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Container
+from collections.abc import AsyncIterator, Container, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import structlog
 
@@ -13,7 +14,8 @@ from adapter.domain.ranking import Rank, priority_of
 from adapter.domain.resource import Resource, instant, obj, version_of
 from adapter.domain.rounds import IN_PROGRESS, PREPARATION, Verdict, decide
 from adapter.domain.transmission import State, Transmission
-from adapter.domain.writeback import OVERWRITTEN
+from adapter.domain.writeback import OVERWRITTEN, authors_own, instant_text, needs_write
+from adapter.pipelines.outbound.ask import say_withdrawn_late
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.unknown import unknown
 from adapter.pipelines.outbound.writeback import write_back
@@ -21,6 +23,9 @@ from adapter.pipelines.outbound.writeback import write_back
 _log = structlog.get_logger(__name__)
 
 _FIRST_VERSION = "1"
+_COPIED = "copied-mark"
+_AUTHORS = ("entered-in-error", "not-done", "stopped", "on-hold", "unknown")
+_MINDED = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +38,14 @@ class Sighting:
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """An open round: the Communication as read, and its row in `ready`."""
+    """An open round: the Communication as read, and its row in `ready`.
+
+    It `may_have_gone` when nobody can tell: a mark may have been overwritten that neither ledger nor history keeps.
+    """
 
     communication: Resource = field(repr=False)
     row: Transmission
+    may_have_gone: bool = False
 
     @property
     def version(self) -> str:
@@ -92,17 +101,37 @@ async def _compare(context: Context, sighting: Sighting, mark: Mark) -> bool:
     return False
 
 
+async def mind_withdrawals(context: Context) -> None:
+    """What its author took back after it had gone: a person is told, also where nothing else is to be written."""
+    since = instant_text(context.clock.now() - _MINDED)
+    parameters = [
+        *context.policy.marker.search(",".join(_AUTHORS)),
+        *context.policy.extra_search,
+        ("_lastUpdated", f"ge{since}"),
+    ]
+    async for communication in context.fhir.search("Communication", parameters):
+        mark = newest(marks_on(communication))
+        row = await context.ledger.newest(str(communication["id"]))
+        if row is None and mark is not None and not has_foreign_mark(communication):
+            row = await _rebuild(context, sighting_of(communication, context), mark)
+        if row is None or row.message is None or not authors_own(communication, row.mark):
+            continue
+        await say_withdrawn_late(context, row)
+        if needs_write(communication, row) and row.write_at is None:
+            now = context.clock.now()
+            await context.ledger.change(row, row.state, now=now, event="behind", write_at=now)
+
+
 async def look(context: Context, sighting: Sighting) -> Wish | None:
     """Reads the Communication and does what it asks; gives the wish when a round is to open."""
     communication = await context.fhir.read("Communication", sighting.id)
     if communication is None or not context.policy.marker.on(communication):
         return None
     if has_foreign_mark(communication):
-        _log.warning(
-            "communication.copied-mark", communication=sighting.id, advice="remove the copied extension"
-        )
+        await _report_copy(context, sighting.id)
         return None
-    known = await _known_mark(context, communication)
+    past = await _past(context, communication)
+    known = await _known_mark(context, communication, past or [])
     decision = decide(communication, known)
     if decision.verdict is Verdict.PUT_BACK and known is not None:
         await _put_back(context, sighting, known, communication)
@@ -110,18 +139,34 @@ async def look(context: Context, sighting: Sighting) -> Wish | None:
         return None
     rank = sighting_of(communication, context).rank
     row = await context.ledger.open(sighting.id, round=decision.round, rank=rank, now=context.clock.now())
-    return Wish(communication=communication, row=row) if row else None
+    if row is None:
+        return None
+    return Wish(communication=communication, row=row, may_have_gone=known is None and past is None)
 
 
-async def _known_mark(context: Context, communication: Resource) -> Mark | None:
+async def _report_copy(context: Context, id: str) -> None:
+    """Says once that the Communication carries another one's mark; it is seen again at every sweep."""
+    if any(event.what == _COPIED for event in await context.ledger.timeline(id)):
+        return
+    _log.warning("communication.copied-mark", communication=id, advice="remove the copied extension")
+    await context.ledger.note(id, round=1, what=_COPIED, now=context.clock.now())
+
+
+async def _past(context: Context, communication: Resource) -> list[Resource] | None:
+    """What was there before; `None` where something was, and the server keeps none of it."""
+    if communication.get("status") != PREPARATION or version_of(communication) == _FIRST_VERSION:
+        return []
+    # A stale copy may have been saved over our mark, and the ledger may be young: only the history knows then.
+    return await context.fhir.history("Communication", str(communication["id"]))
+
+
+async def _known_mark(context: Context, communication: Resource, past: Sequence[Resource]) -> Mark | None:
     marks = marks_on(communication)
     row = await context.ledger.newest(str(communication["id"]))
     if row is not None and row.state is not State.READY:
         marks.append(row.mark)
-    if communication.get("status") == PREPARATION and version_of(communication) != _FIRST_VERSION:
-        # A stale copy may have been saved over our mark, and the ledger may be young: only the history knows then.
-        for version in await context.fhir.history("Communication", str(communication["id"])) or []:
-            marks.extend(mark for mark in marks_on(version) if mark.fits(str(communication["id"])))
+    for version in past:
+        marks.extend(mark for mark in marks_on(version) if mark.fits(str(communication["id"])))
     return newest(marks)
 
 

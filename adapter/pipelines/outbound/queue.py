@@ -70,11 +70,13 @@ class Queue:
         self.finished(communication)
         self._waiting.pop(communication, None)
 
-    def failed(self, sighting: Sighting, *, why: str, now: float) -> Wait:
-        """It could not be worked on now: it waits again, longer each time."""
+    def failed(
+        self, sighting: Sighting, *, why: str, now: float, spread: float = 1.0, at_least: float = 0.0
+    ) -> Wait:
+        """It could not be worked on now: it waits again, longer each time, and as long as it was told to."""
         earlier = self._failures.get(sighting.id)
         times = earlier.times + 1 if earlier else 1
-        seconds = min(_FIRST_PAUSE * 2.0 ** min(times - 1, 20), _LONGEST_PAUSE)
+        seconds = max(min(_FIRST_PAUSE * 2.0 ** min(times - 1, 20), _LONGEST_PAUSE), at_least) * spread
         wait = Wait(
             why=why,
             seconds=seconds,

@@ -91,7 +91,8 @@ class Resolver:
         try:
             return await self._resolve(row)
         except (Temporary, Rejected, MappingError) as trouble:
-            _log.warning(
+            say = _log.debug if isinstance(trouble, Temporary) else _log.info
+            say(
                 "outcome.not-learned",
                 communication=row.communication,
                 error=type(trouble).__name__,

@@ -13,9 +13,10 @@ from adapter.domain.reasons import reason
 from adapter.domain.transmission import ENDED, IN_FLIGHT, State, Transmission
 from adapter.pipelines.outbound.ask import ask
 from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.insist import present_row
 from adapter.pipelines.outbound.resolve import witness
 from adapter.pipelines.outbound.unknown import unknown
-from adapter.pipelines.outbound.writeback import write_back
+from adapter.pipelines.outbound.writeback import patience, write_back
 from adapter.ports.ledger import FinalStatus
 
 _log = structlog.get_logger(__name__)
@@ -83,6 +84,16 @@ async def due(context: Context, row: Transmission) -> None:
         await write_back(context, row)
     elif row.state is State.SENT:
         await poll(context, row)
+
+
+async def put_off(context: Context, row: Transmission) -> None:
+    """The row's step could not be done now: it is due again later, the longer it lasts the later."""
+    present, now = await present_row(context, row), context.clock.now()
+    again = now + patience(present, now=now)
+    if present.write_at is not None and present.write_at <= now:
+        await context.ledger.change(present, present.state, now=now, event="waits", write_at=again)
+    else:
+        await context.ledger.change(present, present.state, now=now, event="waits", due_at=again)
 
 
 async def _end(context: Context, row: Transmission, status: FinalStatus) -> None:

@@ -41,6 +41,7 @@ class Sending:
     claimed: Claimed
     slot: int | None = None
     again: bool = False
+    is_doubtful: bool = False
     pause_seconds: float = 0.0
     stopped: str | None = None
 
@@ -145,6 +146,7 @@ async def _record(context: Context, claimed: Claimed, answer: Answer) -> Sending
             return await _back_to_slot(context, claimed, row)
         case _:
             await unknown(context, row, answer.why, communication=claimed.communication)
+            return Sending(claimed=claimed, is_doubtful=True)
     return Sending(claimed=claimed)
 
 

@@ -5,7 +5,7 @@ A write-back that cannot be done now is due again later; the outcome is in the l
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -20,7 +20,8 @@ from adapter.pipelines.outbound.insist import present_row
 _log = structlog.get_logger(__name__)
 
 _ATTEMPTS = 6
-_AFTER_OUTAGE = timedelta(seconds=15)
+_FIRST_PAUSE = timedelta(seconds=15)
+_LONGEST_PAUSE = timedelta(minutes=5)
 _AFTER_REFUSAL = timedelta(days=1)
 
 
@@ -34,7 +35,7 @@ async def write_back(
     try:
         resource = await _write(context, row, communication)
     except (Temporary, Conflict):
-        await _later(context, row, _AFTER_OUTAGE, "write-waits")
+        await _later(context, row, patience(row, now=context.clock.now()), "write-waits")
         return None
     except Rejected as refusal:
         _log.error(
@@ -46,6 +47,12 @@ async def write_back(
         await _later(context, row, _AFTER_REFUSAL, "write-refused")
         return None
     return resource
+
+
+def patience(row: Transmission, *, now: datetime) -> timedelta:
+    """The pause before a step is tried again: half as long as the row has been where it is."""
+    since = row.ended_at or row.sent_at or row.claimed_at or row.opened_at
+    return min(max((now - since) / 2, _FIRST_PAUSE), _LONGEST_PAUSE)
 
 
 async def _write(context: Context, row: Transmission, communication: Resource | None) -> Resource | None:

@@ -66,6 +66,11 @@ class Subscriptions:
         self._activations: dict[str, datetime] = {}
         self._waiting: list[_Delivery] = []
         self._calls: dict[str, _Delivery] = {}
+        self._silent: set[str] = set()
+
+    def silence(self) -> None:
+        """The Subscriptions of now stay `active` and tell nothing more, until they are written anew."""
+        self._silent |= {version.key for version in self._active()}
 
     def forget(self) -> None:
         """What a restart of the server loses."""
@@ -79,6 +84,7 @@ class Subscriptions:
                 continue
             if version.type == "Subscription" and version.content["status"] == "requested":
                 self._activations[version.id] = now + ACTIVATION
+                self._silent.discard(version.key)
             for subscription in self._active():
                 query = _criteria(subscription.content)
                 if query.type == version.type and query.matches(version):
@@ -88,7 +94,8 @@ class Subscriptions:
     def _active(self) -> Iterator[Version]:
         for version in self._store.current("Subscription"):
             channel = version.content.get("channel", {})
-            if version.content["status"] == "active" and channel.get("type") == "rest-hook":
+            rings = version.content["status"] == "active" and version.key not in self._silent
+            if rings and channel.get("type") == "rest-hook":
                 yield version
 
     def activate(self, now: datetime) -> None:

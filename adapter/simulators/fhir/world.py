@@ -118,6 +118,10 @@ class World:
         """Nothing goes wrong any more."""
         self._faults.clear()
 
+    def silence(self) -> None:
+        """Lets the Subscriptions stay `active` and ring no more, until somebody writes them anew."""
+        self._subscriptions.silence()
+
     def restart(self) -> None:
         """What a restart of HAPI does to its notifications: those still to be delivered are lost."""
         self._subscriptions.forget()

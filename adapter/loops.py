@@ -1,0 +1,87 @@
+"""Loops that go on for ever: each survives what its step may raise, and comes round more slowly while it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from adapter.errors import AdapterError, ConfigError, Temporary
+
+_log = structlog.get_logger(__name__)
+
+_LONGEST_PAUSE: Final = 120.0
+_SPREAD: Final = 0.2
+
+
+async def forever(
+    name: str,
+    step: Callable[[], Awaitable[None]],
+    *,
+    seconds: float,
+    now: Callable[[], datetime],
+    bell: asyncio.Event | None = None,
+    is_said: Callable[[], bool] = lambda: False,
+) -> None:
+    """Runs the step for ever, each time after `seconds` or when the bell rings; says when trouble starts and ends.
+
+    `is_said` tells whether the trouble of this moment has an alarm already.
+
+    Raises:
+        ConfigError: the step did; nothing can be kept any more, and the process has to end.
+    """
+    bell = bell or asyncio.Event()
+    trouble = 0
+    while True:
+        bell.clear()
+        at_least = 0.0
+        try:
+            await step()
+        except ConfigError:
+            raise
+        except AdapterError as error:
+            trouble += 1
+            at_least = until_retry(error, now=now())
+            if trouble == 1:
+                # A neighbour's trouble has a line of its own (`domain.episode`).
+                say = _log.info if isinstance(error, Temporary) or is_said() else _log.warning
+                say("loop.trouble", loop=name, error=type(error).__name__, detail=str(error))
+        except Exception as error:  # noqa: BLE001  # one bad message must not end a loop; the text may be patient content
+            trouble += 1
+            _log.error("loop.failed", loop=name, error=type(error).__name__, at=place(error))
+        else:
+            if trouble:
+                _log.info("loop.recovered", loop=name, failures=trouble)
+            trouble = 0
+        pause = seconds
+        if trouble:
+            pause = max(min(max(seconds, 1.0) * 2 ** min(trouble - 1, 5), _LONGEST_PAUSE), at_least)
+            pause *= spread()
+        with suppress(TimeoutError):
+            # Not wait_for: Python 3.11's loses a cancellation that meets the bell.
+            async with asyncio.timeout(pause):
+                await bell.wait()
+
+
+def until_retry(error: Exception, *, now: datetime) -> float:
+    """Seconds that the neighbour asked for (`Retry-After`); 0 when it said nothing."""
+    at = error.retry_at if isinstance(error, Temporary) else None
+    return max((at - now).total_seconds(), 0.0) if at else 0.0
+
+
+def spread() -> float:
+    """A factor a little above 1, so that what failed together does not come back together."""
+    return 1 + random.random() * _SPREAD  # noqa: S311  # no secret
+
+
+def place(error: BaseException) -> str:
+    """File and line where it happened: what can be said of an unforeseen error without its text."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else "unknown"

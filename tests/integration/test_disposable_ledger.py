@@ -1,0 +1,180 @@
+"""The ledger is disposable: beside a FHIR server full of messages in every state, whatever there is of it is enough."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+
+from adapter.domain.mark import End, marks_on
+from adapter.ledger.store import Store
+from tests.integration.people import communication, stage
+from tests.virtual.loop import run
+from tests.virtual.site import Site, site
+from tests.virtual.sqlite import image_of, in_thread_engine
+
+SEND: Final = ("POST", "/medical/v1/message")
+ENDS: Final = {
+    "completed": ("completed", End.COMPLETED, 1),
+    "failed": ("stopped", End.FAILED, 1),
+    "sent": ("completed", End.COMPLETED, 1),
+    "twice": ("completed", End.COMPLETED, 2),
+    "refused": ("not-done", End.REFUSED, 0),
+    "held": ("on-hold", End.HELD, 0),
+    "withdrawn": ("entered-in-error", End.WITHDRAWN, 0),
+    "unknown": ("completed", End.COMPLETED, 1),
+    "overwritten": ("completed", End.COMPLETED, 1),
+    "claimed": ("completed", End.COMPLETED, 1),
+    "ready": ("completed", End.COMPLETED, 1),
+}
+
+
+def _write(clinic: Site, id: str, **elements: Any) -> dict[str, Any]:
+    return clinic.write(communication(id=id, topic={"text": id}, **elements))
+
+
+def _sent(clinic: Site, id: str) -> list[str]:
+    return [message.id for message in clinic.metriport.messages if message.subject == id]
+
+
+async def _fill(clinic: Site) -> bytes:
+    """A message in every state, and a backup of the ledger from the middle of it all; the adapter was killed."""
+    stage(clinic)
+    await clinic.start()
+    for id in ("completed", "failed", "twice", "sent"):
+        _write(clinic, id)
+    stale = _write(clinic, "overwritten")
+    _write(clinic, "refused", payload=[])
+    _write(clinic, "held", recipient=[{"display": "Somebody at the harbour"}])
+    await clinic.passes(30)
+    clinic.metriport.complete(_sent(clinic, "completed")[0], clinic.clock.now())
+    for id in ("failed", "twice"):
+        clinic.metriport.fail(_sent(clinic, id)[0], "The mailbox is full.", clinic.clock.now())
+    await clinic.passes(10)
+    backup = await _image(clinic)
+    clinic.write({**clinic.communication("twice"), "status": "preparation"})
+    await clinic.passes(10)
+    clinic.metriport.add_fault(*SEND, "429")
+    _write(clinic, "withdrawn")
+    await clinic.passes(5)
+    clinic.write({**clinic.communication("withdrawn"), "status": "entered-in-error"})
+    await clinic.passes(60)
+    clinic.metriport.add_fault(*SEND, "apply-then-drop")
+    _write(clinic, "unknown")
+    await clinic.passes(20)
+    clinic.metriport.add_fault(*SEND, "429")
+    _write(clinic, "claimed")
+    await clinic.passes(5)
+    clinic.kill()
+    clinic.write(stale)
+    _write(clinic, "ready")
+    return backup
+
+
+async def _image(clinic: Site) -> bytes:
+    assert clinic._ledger is not None
+    return await image_of(clinic._ledger._database._writer)
+
+
+async def _put_back(clinic: Site, image: bytes, *statements: str) -> None:
+    await clinic.lose_ledger()
+    clinic._ledger = Store(in_thread_engine(image=lambda: image))
+    async with clinic._ledger._database.writing() as connection:
+        for statement in statements:
+            await connection.exec_driver_sql(statement)
+    # Each connection of the virtual database begins with the image anew: this one is kept.
+    await clinic._ledger.free_lane()
+
+
+@pytest.mark.parametrize("kind", ["kept", "empty", "old", "half-written", "without its work list"])
+def test_work_is_rebuilt_from_the_marks(kind: str) -> None:
+    async def scenario() -> Site:
+        async with site(started=False, auto_complete_seconds=None) as clinic:
+            backup = await _fill(clinic)
+            now = await _image(clinic)
+            if kind == "empty":
+                await clinic.lose_ledger()
+            elif kind == "old":
+                await _put_back(clinic, backup)
+            elif kind == "half-written":
+                half = "DELETE FROM transmissions WHERE id % 2 = 0"
+                await _put_back(clinic, now, "DELETE FROM slots", "DELETE FROM timeline", half)
+            elif kind == "without its work list":
+                await _put_back(clinic, now, "DELETE FROM slots", "DELETE FROM transmissions")
+            await clinic.start()
+            await clinic.passes(700)
+            for id, (status, _, times) in ENDS.items():
+                if status == "completed" and times:
+                    clinic.metriport.complete(_sent(clinic, id)[-1], clinic.clock.now())
+            await clinic.passes(60)
+            return clinic
+
+    clinic = run(scenario())
+
+    found = {
+        id: (
+            clinic.communication(id)["status"],
+            marks_on(clinic.communication(id))[0].end,
+            len(_sent(clinic, id)),
+        )
+        for id in ENDS
+    }
+    assert found == ENDS
+    assert [mark.round for mark in marks_on(clinic.communication("twice"))] == [2, 1]
+    assert [task["focus"]["reference"] for task in clinic.fhir.resources("Task")] == ["Communication/held"]
+
+
+@pytest.mark.parametrize("payload", ["text", "file"])
+@pytest.mark.parametrize("gone", [True, False], ids=["it was sent", "it was not"])
+def test_where_nothing_can_tell_whether_it_went_that_is_found_out_first(payload: str, *, gone: bool) -> None:
+    """A fresh ledger, a server without history, and a Communication that is not in its first version."""
+    parts: list[dict[str, Any]] = [{"contentString": "Could you see the patient?"}]
+    if payload == "file":
+        parts.append({"contentAttachment": {"contentType": "text/plain", "data": "U2Vlbi4="}})
+
+    async def scenario() -> tuple[int, Site]:
+        async with site(started=False, doorbell=False) as clinic:
+            stage(clinic)
+            stale = clinic.write(communication(payload=parts))
+            clinic.fhir.add_fault("GET", "/Communication/referral/_history", "501", times=1000)
+            if gone:
+                await clinic.start()
+                await clinic.passes(30)
+                await clinic.stop()
+                await clinic.lose_ledger()
+            clinic.write({**stale, "note": [{"text": "saved from an old window"}]})
+            before = len(clinic.sends())
+            await clinic.start()
+            await clinic.passes(170)
+            assert len(clinic.sends()) == before  # the list may lag
+            await clinic.passes(600)
+            return before, clinic
+
+    before, clinic = run(scenario())
+
+    ended = clinic.communication("referral")
+    assert len(clinic.metriport.messages) == 1
+    if gone:
+        assert (ended["status"], len(clinic.sends())) == ("on-hold", before)
+        assert ended["statusReason"]["coding"][0]["code"] == "held-outcome-ambiguous"
+        assert clinic.metriport.messages[0].id in ended["statusReason"]["text"]
+        assert [task["focus"]["reference"] for task in clinic.fhir.resources("Task")] == [
+            "Communication/referral"
+        ]
+    else:
+        assert ended["status"] == "completed"
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_a_first_version_is_sent_without_asking(history: bool) -> None:  # noqa: FBT001
+    async def scenario() -> Site:
+        async with site(started=False, doorbell=False) as clinic:
+            stage(clinic)
+            if not history:
+                clinic.fhir.add_fault("GET", "/Communication/referral/_history", "501", times=1000)
+            clinic.write(communication())
+            await clinic.start()
+            await clinic.passes(30)
+            return clinic
+
+    assert run(scenario()).communication("referral")["status"] == "completed"
