@@ -9,10 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from adapter.domain.marker import is_inbound
 from adapter.simulators import metriport
 from tests.e2e.machine import SECRET, Machine, machine, wait_until
 from tests.integration import canary
 from tests.integration.canary import leaks_in, says
+from tests.integration.test_received_canary import READABLE, contents, tell
 
 AUTHORIZATION = f"Bearer {says('fhir-token')}"
 SECRETS = (SECRET, metriport.DEFAULT_API_KEY, "_uploads", "signature=", "expires=")
@@ -29,6 +31,19 @@ def _bad_calls(here: Machine) -> None:
         http.post("/doorbell", content=says("notification").encode(), headers=told)
         http.put(f"/{says('path')}", params={"q": says("query")}, headers=told)
         http.get("/metrics", headers=told)
+
+
+def _receive(here: Machine) -> None:
+    """Messages in every shape come in, and one that cannot be read."""
+    for content in contents([*READABLE, "odd data"]):
+        tell(here.metriport, content, datetime.now(UTC))
+    httpx.get(f"{here.metriport_url}/_simulator/messages", trust_env=False)  # it looks what it has to do
+
+
+def _is_all_there(here: Machine) -> bool:
+    received = [one for one in here.fhir.resources("Communication") if is_inbound(one)]
+    lost = [one for one in here.fhir.resources("Task") if "focus" not in one]
+    return (len(received), len(lost)) == (len(READABLE), 1)
 
 
 def _messages(here: Machine) -> None:
@@ -48,6 +63,8 @@ def test_a_process_at_its_most_talkative_says_nothing(tmp_path: Path, style: str
         "TELEMETRY__LOG_LEVEL": "debug",
         "TELEMETRY__LOG_FORMAT": style,
         "FHIR__AUTHORIZATION": AUTHORIZATION,
+        "INBOUND__ALLOW_PRIVATE_ADDRESSES": "true",
+        "INBOUND__SPOOL_DIRECTORY": str(tmp_path),
     }
     with machine(tmp_path) as here:
         url = f"http://127.0.0.1:{here.port}/webhooks/metriport"
@@ -59,6 +76,8 @@ def test_a_process_at_its_most_talkative_says_nothing(tmp_path: Path, style: str
         with here.process("run", **settings, METRIPORT__WEBHOOK_KEYS=key) as process:
             wait_until(lambda: _ended(here, "good", "refused", "held", "failed"), seconds=60)
             _bad_calls(here)
+            _receive(here)
+            wait_until(lambda: _is_all_there(here), seconds=60)
             process.send_signal(signal.SIGTERM)
             out, said = process.communicate(timeout=30)
             assert process.returncode == 0
@@ -71,6 +90,8 @@ def test_a_process_at_its_most_talkative_says_nothing(tmp_path: Path, style: str
     assert "communication.waits" in said
     assert "transmission.ended" in said
     assert "request.refused" in said
+    assert "message.received" in said
+    assert "delivery.given-up" in said
     assert "delivery-failed" in shown
     for text in (out, said, listed, shown, *written):
         assert leaks_in(text.splitlines(), secrets=(*SECRETS, key)) == []

@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 import pytest
 
 from adapter.domain.canonical import TASK_SYSTEM
+from adapter.simulators import metriport
 from adapter.simulators.metriport import SANDBOX_PATIENTS
 from adapter.simulators.metriport.records import File
 from adapter.worker import Rhythm
@@ -153,22 +154,28 @@ def _bundle(*resources: Json) -> Json:
     return {"resourceType": "Bundle", "id": says("id"), "entry": [{"resource": one} for one in resources]}
 
 
-def _tell(clinic: Site, content: bytes) -> None:
+def tell(world: metriport.World, content: bytes, now: datetime) -> None:
     """A call whose link leads to the content, and another nowhere."""
-    server = clinic.metriport._server
+    server = world._server
+    elsewhere = f"{server.rules.public_url}/files/quokka?{SIGNED}"
 
     def body(at: datetime) -> Json:
         link = server.share(File(data=content), at)
-        told = {"url": link, "bundleUrl": DEAD, "externalId": says("external"), says("key"): says("value")}
+        told = {
+            "url": link,
+            "bundleUrl": elsewhere,
+            "externalId": says("external"),
+            says("key"): says("value"),
+        }
         return {"payload": {**told, "additionalIds": {says("source"): [says("other")]}}}
 
-    server.webhooks.tell("message.received", body, clinic.clock.now(), data={says("meta"): says("data")})
+    server.webhooks.tell("message.received", body, now, data={says("meta"): says("data")})
 
 
-def _tell_all(clinic: Site, shapes: Iterable[str]) -> None:
+def contents(names: Iterable[str]) -> list[bytes]:
+    """What is behind the links of messages in these shapes."""
     told = _shapes()
-    for name in shapes:
-        _tell(clinic, json.dumps(told[name]).encode())
+    return [json.dumps(told[name]).encode() for name in names]
 
 
 async def _answer(clinic: Site) -> None:
@@ -202,9 +209,8 @@ async def _among(
         await clinic.start(mappings=mappings, rhythm=Rhythm(reconcile=20.0))
         await clinic.passes(5)
         talkative_fhir.orders, talkative_metriport.orders = fhir or [], metriport or []
-        _tell_all(clinic, shapes)
-        for content in at_last:
-            _tell(clinic, content)
+        for content in (*contents(shapes), *at_last):
+            tell(clinic.metriport, content, clinic.clock.now())
         clinic.metriport.receive(clinic.clock.now(), **NAMED)
         await clinic.passes(seconds)
         await _answer(clinic)
