@@ -431,6 +431,16 @@ def test_an_edit_after_the_claim_is_not_sent_and_that_is_said(fault: str) -> Non
     assert "Version 1 was sent" in clinic.communication("referral")["statusReason"]["text"]
 
 
+def test_an_edit_that_could_never_be_sent_hides_nothing_of_what_was() -> None:
+    def empty(clinic: Site) -> None:
+        clinic.write({**clinic.communication("referral"), "topic": {"text": ""}, "payload": []})
+
+    clinic = _sent("drop", during=empty)
+
+    assert [message.subject for message in clinic.metriport.messages] == ["Referral"]
+    assert _end(clinic) == COMPLETED
+
+
 @pytest.mark.parametrize(("fault", "end"), [("drop", HELD), ("apply-then-drop", COMPLETED)])
 def test_an_edit_on_a_server_that_keeps_no_history_is_never_sent(
     fault: str, end: tuple[str, str | None]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from adapter.domain.mark import marks_on, with_mark
 from adapter.simulators.metriport import SANDBOX_PATIENTS
 from tests.integration.people import communication, stage
 from tests.virtual.loop import run
@@ -133,6 +135,26 @@ def test_what_no_acknowledgement_came_for_is_asked_about_once() -> None:
     assert len(clinic.metriport.messages) == 1
     assert clinic.communication("referral")["statusReason"]["coding"][0]["code"] == "delivery-unconfirmed"
     assert len(clinic.fhir.resources("Task")) == 1
+
+
+def test_a_claim_that_another_replica_carried_further_is_left_to_it() -> None:
+    """Seen when the Communication is read again before the second go: it has a message's id already."""
+
+    def carry_on(clinic: Site) -> None:
+        clinic.metriport.add_fault("GET", "/medical/v1/message", "list-empty", times=2)
+        ours = clinic.communication("referral")
+        sent = replace(marks_on(ours)[0], message=clinic.metriport.messages[0].id)
+        clinic.write({**ours, "extension": with_mark(ours, sent)})
+
+    clinic = _met(
+        Rival(event="waiting", times=0, met=1),
+        before=lambda clinic: clinic.metriport.add_fault(*SEND, "apply-then-429"),
+        during=carry_on,
+        at=4,
+    )
+
+    assert len(clinic.sends()) == 1
+    assert clinic.communication("referral")["status"] == "completed"
 
 
 def test_of_two_alike_the_one_that_was_taken_is_not_taken_for_the_other() -> None:

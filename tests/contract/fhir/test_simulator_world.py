@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -354,3 +355,31 @@ def test_a_restart_loses_what_was_not_delivered() -> None:
     world.call_ended(call, None, START + timedelta(seconds=4))
 
     assert due(world, 10) == []
+
+
+def _patch(*operations: dict[str, Any], **overrides: Any) -> dict[str, Any]:
+    data = base64.b64encode(json.dumps(operations).encode()).decode()
+    patch = {
+        "resourceType": "Binary", "contentType": "application/json-patch+json", "data": data, **overrides
+    }  # fmt: skip
+    entry = {"resource": patch, "request": {"method": "PATCH", "url": "Patient/p"}}
+    return {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
+
+
+@pytest.mark.parametrize(
+    "bundle",
+    [
+        _patch({"op": "remove", "path": "/gender"}),
+        _patch({"op": "add", "path": "/name/0/family", "value": "x"}),
+        _patch({"op": "add", "path": "/gender"}),
+        _patch(resourceType="Basic"),
+        _patch(contentType="application/json"),
+        _patch(data="bm8="),
+    ],
+)
+def test_a_patch_that_it_does_not_know_is_refused(bundle: dict[str, Any]) -> None:
+    world = World()
+    world.put(PATIENT, START)
+
+    assert ask(world, "POST", "", body=bundle).status == 400
+    assert len(world.history("Patient", "p")) == 1

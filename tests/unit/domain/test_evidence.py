@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from adapter.domain.evidence import SKEW, fits, found_in
+from adapter.domain.evidence import SKEW, fits, found_in, has_digest_of
+from adapter.domain.mark import Mark
 from adapter.domain.message import Message, MessageState, Send
 from tests.builders import DESTINATION, DOCUMENT, MESSAGE, METRIPORT_PATIENT, NOW
 
@@ -104,3 +105,20 @@ def test_all_that_fit_are_found_in_their_order() -> None:
     first, other, second = listed(id="m1"), listed(id="m2", body="?"), listed(id="m3")
 
     assert found_in([first, other, second], send(), since=NOW) == [first, second]
+
+
+@pytest.mark.parametrize("documents", [[DOCUMENT], [], [DOCUMENT, "another"]])
+def test_a_digest_is_of_the_documents_as_well(documents: list[str]) -> None:
+    message = listed(npis=(), attachments=frozenset(documents))
+    body = {
+        "destination": DESTINATION,
+        "subject": message.subject,
+        "body": message.body,
+        "attachments": [DOCUMENT],
+    }
+    digest = Send(patient=METRIPORT_PATIENT, body=body).digest
+    mark = Mark(
+        round=1, token="token", attempt=1, attachments=(DOCUMENT,), digest=digest, destination=DESTINATION
+    )
+
+    assert has_digest_of(message, mark, patient=METRIPORT_PATIENT) is (documents == [DOCUMENT])
