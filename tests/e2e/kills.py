@@ -277,21 +277,29 @@ class Theatre:
 def hurried_database(server: Postgresql, clock: HurriedClock) -> Iterator[str]:
     """The URL of an empty database whose clock is hurried like all others."""
     with server.database() as url:
-        place = sa.make_url(url)
-        start = f"timestamptz '{clock.start.isoformat()}'"
-        with psycopg.connect(
-            f"host={place.query['host']} user=postgres dbname={place.database}", autocommit=True
-        ) as connection:
-            # Found before the one of that name in pg_catalog.
-            hurried = f"SELECT {start} + (pg_catalog.clock_timestamp() - {start}) * {clock.speed}"
-            function = (
-                f"FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$ {hurried} $$"
-            )
-            connection.execute(f"CREATE {function}".encode())
-            connection.execute(
-                f"ALTER DATABASE {place.database} SET search_path = public, pg_catalog".encode()
-            )
+        name = sa.make_url(url).database
+        # Found before the one of that name in pg_catalog.
+        asked(url, f"ALTER DATABASE {name} SET search_path = public, pg_catalog")
+        set_clock(url, clock)
         yield url
+
+
+def set_clock(url: str, clock: HurriedClock) -> None:
+    """From now on that is the database's clock."""
+    start = f"timestamptz '{clock.start.isoformat()}'"
+    hurried = f"{start} + (pg_catalog.clock_timestamp() - {start}) * {clock.speed}"
+    skewed = f"SELECT {hurried} + interval '{clock.skew.total_seconds()} s'"
+    name = "FUNCTION public.clock_timestamp() RETURNS timestamptz"
+    asked(url, f"CREATE OR REPLACE {name} LANGUAGE sql AS $$ {skewed} $$")
+
+
+def asked(url: str, statement: str) -> list[Any]:
+    """What the database answers to a statement, beside the adapter."""
+    place = sa.make_url(url)
+    where = f"host={place.query['host']} user=postgres dbname={place.database}"
+    with psycopg.connect(where, autocommit=True) as connection:
+        answer = connection.execute(statement.encode())
+        return answer.fetchall() if answer.description else []
 
 
 @contextmanager

@@ -114,8 +114,8 @@ class _House:
             for number in range(count)
         )
 
-    def play(self, *, every: float, seed: int, patience: float) -> None:
-        """Kills one of them every so many seconds and starts it again, until nothing is under way."""
+    def play(self, *, every: float, most: int, seed: int, patience: float) -> None:
+        """Kills one of them every so many seconds, `most` times, and starts it again, until nothing is under way."""
         numbers = random.Random(seed)
         for replica in self.replicas:
             replica.start()
@@ -124,7 +124,7 @@ class _House:
             time.sleep(0.2)
             for replica in self.replicas:
                 replica.see_to()
-            if self.clock.boot() >= next_kill:
+            if self.clock.boot() >= next_kill and self.kills < most:
                 replica = numbers.choice(self.replicas)
                 replica.kill()
                 self.kills += 1
@@ -190,13 +190,14 @@ def play(
     count: int,
     speed: float,
     every: float,
-    seed: int = 1,
+    most: int,
     patience: float,
+    seed: int = 1,
 ) -> Report:
-    """So many messages, three replicas; one is killed about every so many seconds."""
+    """So many messages, three replicas; one is killed about every so many seconds, `most` times."""
     with _house(folder, server, speed=speed) as house:
         house.write(count)
-        house.play(every=every, seed=seed, patience=patience)
+        house.play(every=every, most=most, seed=seed, patience=patience)
         return house.report(count)
 
 
@@ -206,6 +207,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("--every", type=float, default=10.0, help="seconds from kill to kill")
+    parser.add_argument("--most", type=int, default=1000, help="kills")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--patience", type=float, default=2400.0, help="seconds of real time")
     options = vars(parser.parse_args())

@@ -43,8 +43,8 @@ def test_killed_again_in_its_recovery_it_sends_once(stage: Theatre, database: st
         dooms = (Doom(count=count, after=True), Doom(count=30 - count, after=False))
         return stage.play(Play(database=database, dooms=dooms))
 
-    with ThreadPoolExecutor(3) as pool:
-        outcomes = list(pool.map(twice, (9, 16, 21)))
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(twice, (10, 19)))
 
     assert [(str(one.play), one.died_at, one.wrong) for one in outcomes if one.wrong] == []
     assert sum(one.struck for one in outcomes) > len(outcomes)
@@ -54,17 +54,17 @@ def test_killed_between_real_neighbours_it_sends_once(
     hapi_defaults: str, postgresql_server: Postgresql, tmp_path: Path
 ) -> None:
     with (
-        theatre(tmp_path, speed=4.0, hapi=hapi_defaults, postgresql=postgresql_server) as stage,
+        theatre(tmp_path, speed=5.0, hapi=hapi_defaults, postgresql=postgresql_server) as stage,
         ThreadPoolExecutor(3) as pool,
     ):
         plays = [
             Play(
                 server="hapi", database=database, messages=2, dooms=(Doom(count=count, after=count % 2 == 0),)
             )
-            for database, counts in (("sqlite", (8, 12)), ("postgresql", (11, 14)))
+            for database, counts in (("sqlite", (8, 12)), ("postgresql", (11,)))
             for count in counts
         ]
         outcomes = list(pool.map(stage.play, plays))
 
     assert [(str(one.play), one.died_at, one.wrong) for one in outcomes if one.wrong] == []
-    assert [one.struck for one in outcomes] == [1, 1, 1, 1]
+    assert [one.struck for one in outcomes] == [1, 1, 1]
