@@ -220,6 +220,25 @@ def test_reconcile_brings_in_what_no_call_told_of_and_rebuilds_what_was_claimed(
     assert f"Communication/{listed[0]['communication']} received: written" in shown
 
 
+def test_a_reconcile_that_was_killed_is_begun_anew_without_loss(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.metriport.add_fault("POST", "/", "webhook-lost", times=5)
+    for number in range(5):
+        clinic.metriport.receive(utc_now() - timedelta(hours=2), subject=f"Result {number}", body="x")
+    clinic.fhir.add_fault("GET", "/Communication/", "slow:0.5", times=100)
+    killed = _adapter(tmp_path, "reconcile")
+    _until(lambda: clinic.fhir.resources("Communication"), killed)
+    killed.kill()
+    killed.wait(30)
+    there = len(clinic.fhir.resources("Communication"))
+    clinic.fhir.clear_faults()
+
+    assert "could not be had" not in _run("reconcile").stdout
+    assert 1 <= there < 5
+    found = clinic.fhir.resources("Communication")
+    assert sorted(one["topic"]["text"] for one in found) == [f"Result {number}" for number in range(5)]
+    assert {len(clinic.fhir.history("Communication", one["id"])) for one in found} == {1}
+
+
 def test_reconcile_says_how_much_could_not_be_had(clinic: Clinic) -> None:
     clinic.metriport.add_fault("POST", "/", "webhook-lost")
     clinic.metriport.receive(
@@ -308,10 +327,10 @@ def test_preview_of_nothing_says_so(clinic: Clinic) -> None:
     assert "does not exist" in str(_run("preview", "Communication/nobody").exception)
 
 
-def _adapter(folder: Path) -> subprocess.Popen[bytes]:
+def _adapter(folder: Path, command: str = "run") -> subprocess.Popen[bytes]:
     """The real process, with the environment of this one."""
     with (folder / "stderr").open("wb") as log:
-        return subprocess.Popen([sys.executable, "-m", "adapter", "run"], stderr=log, stdout=log)
+        return subprocess.Popen([sys.executable, "-m", "adapter", command], stderr=log, stdout=log)
 
 
 def _until(condition: Any, process: subprocess.Popen[bytes], seconds: float = 40.0) -> Any:

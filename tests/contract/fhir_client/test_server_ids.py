@@ -165,3 +165,5 @@ def test_it_is_found_out(server: Server) -> None:
 
     assert found.ok(Probe.UPDATE_AS_CREATE) is False
     assert found.ok(Probe.PAGING) is True
+    [said] = [one.sentence for one in found.findings if one.probe is Probe.UPDATE_AS_CREATE]
+    assert "exactly once only if a search shows at once what was written" in said
