@@ -201,6 +201,20 @@ def test_somebody_who_edits_it_meanwhile_does_not_keep_it_from_being_retracted(t
     assert len(clinic.metriport.messages) == 1
 
 
+def test_one_that_a_person_found_to_be_ours_before_is_left_alone() -> None:
+    async def after(clinic: Site) -> None:
+        clinic.write({**shown(clinic)[0], "status": "entered-in-error"})
+        clinic.write(communication())
+        await clinic.passes(1800)
+
+    clinic = _taken_for_anothers(after)
+
+    [found] = shown(clinic)
+    assert len(clinic.fhir.history("Communication", found["id"])) == 2
+    assert clinic.communication("referral")["status"] == "completed"
+    assert len(clinic.metriport.messages) == 1
+
+
 def test_one_that_somebody_retracted_or_deleted_stays_so() -> None:
     async def visit(clinic: Site) -> None:
         others_send(clinic)
