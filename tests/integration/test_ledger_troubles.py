@@ -176,6 +176,28 @@ def test_a_row_that_vanished_between_claim_and_intent_is_not_sent() -> None:
     assert run(scenario()).sends() == []
 
 
+def test_an_intent_that_became_another_replica_s_meanwhile_is_left_to_it() -> None:
+    async def scenario() -> tuple[Site, Any, Any, Any]:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication())
+            context, claimed = await _claimed(clinic)
+            theirs: Any = claimed.row
+            for state in (State.UNKNOWN, State.CLAIMED, State.INTENT):
+                theirs = await context.ledger.change(
+                    theirs, state, now=context.clock.now(), event=state.value, token="theirs"
+                )
+            clinic.ledger_fails("intend")
+            sending = await transmit(context, claimed, after=None)
+            return clinic, sending, theirs, await context.ledger.newest("referral")
+
+    clinic, sending, theirs, row = run(scenario())
+
+    assert clinic.sends() == []
+    assert not sending.again
+    assert row == theirs
+
+
 def test_a_claim_whose_row_vanished_is_not_gone_on_with() -> None:
     async def scenario() -> Any:
         async with site(started=False) as clinic:
