@@ -410,6 +410,19 @@ def test_one_message_that_metriport_cannot_tell_about_keeps_no_other_from_its_en
     assert ends == ["completed"] * 4 + ["in-progress"]
 
 
+def test_a_question_that_cannot_be_asked_now_is_asked_later_and_holds_up_nobody() -> None:
+    async def day(clinic: Site) -> None:
+        clinic.fhir.add_fault("*", "/Task", "503", times=9)
+        clinic.write(communication(id="held", recipient=[{"display": "Somebody at the harbour"}]))
+        await clinic.passes(400)
+
+    clinic, _ = _day(day)
+
+    ends = {one["id"]: one["status"] for one in clinic.fhir.resources("Communication")}
+    assert ends == {"held": "on-hold"} | {f"m-{number}": "completed" for number in range(5)}
+    assert [task["focus"]["reference"] for task in clinic.fhir.resources("Task")] == ["Communication/held"]
+
+
 # The doorbell
 
 
