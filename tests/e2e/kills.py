@@ -46,7 +46,9 @@ FAULTS: Final = (
 DATABASES: Final = ("sqlite", "postgresql")
 SECOND: Final = (0, 5, 14, 23)
 SPEED: Final = 20.0
-PATIENCE: Final = 90.0  # seconds of real time, for a life that comes to its end in five
+PATIENCE: Final = (
+    240.0  # seconds of real time, for a life that comes to its end in five on a machine of its own
+)
 
 _COMPLETED: Final = End(status="completed")
 _ASKED: Final = End(status="on-hold", code="held-outcome-ambiguous")

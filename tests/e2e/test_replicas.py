@@ -21,12 +21,12 @@ from tests.virtual.site import within
 def test_replicas_with_different_clocks_that_are_killed_send_each_message_once(
     postgresql_server: Postgresql, tmp_path: Path
 ) -> None:
-    report = play(tmp_path, postgresql_server, count=30, speed=12.0, every=30.0, most=5, patience=150.0)
+    report = play(tmp_path, postgresql_server, count=20, speed=12.0, every=25.0, most=3, patience=150.0)
 
     assert (report.doubled, report.lost) == (0, 0), report.lines
     assert within(report.arrivals, 60.0) <= 20
     assert report.too_many == 0
-    assert report.kills == 5
+    assert report.kills == 3
 
 
 def test_what_time_it_is_says_the_database(postgresql_database: str) -> None:
