@@ -1,10 +1,12 @@
-"""The adapter's own URLs: extensions, code systems, identifier systems."""
+"""The adapter's own URLs: extensions, code systems, identifier systems; and its own ids."""
 
 from __future__ import annotations
 
+import uuid
 from typing import Final
 
 CANONICAL: Final = "https://w3id.org/metriport-fhir-adapter"
+NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, CANONICAL)
 
 TRANSMISSION_EXTENSION: Final = f"{CANONICAL}/StructureDefinition/transmission"
 
@@ -29,3 +31,8 @@ NPI_SYSTEM: Final = "http://hl7.org/fhir/sid/us-npi"
 DIRECT_TELECOM: Final = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-direct"
 CONNECTION_TYPE: Final = "http://terminology.hl7.org/CodeSystem/endpoint-connection-type"
 LOINC: Final = "http://loinc.org"
+
+
+def own_id(kind: str, name: str) -> str:
+    """The id of what the adapter creates: always the same for the same name."""
+    return str(uuid.uuid5(NAMESPACE, f"{kind}/{name}"))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from adapter.domain.canonical import COMMUNICATION_ID, DIRECTION_SYSTEM, DOCUMENT_ID
+from adapter.domain.canonical import COMMUNICATION_ID, DIRECTION_SYSTEM, DOCUMENT_ID, own_id
 from adapter.domain.inbox import Reference, concept, organization
 from adapter.domain.marker import SENT_ELSEWHERE
 from adapter.domain.message import Message, MessageState
 from adapter.domain.resource import LocalReference, Resource
-from adapter.domain.tasks import NAMESPACE
 from adapter.domain.writeback import instant_text
 
 RETRACTED: Final = "entered-in-error"
@@ -24,7 +22,7 @@ _STATUS: Final = {
 
 def elsewhere_id(message: str) -> str:
     """The id of the Communication that shows it."""
-    return str(uuid.uuid5(NAMESPACE, f"sent-elsewhere/{message}"))
+    return own_id(SENT_ELSEWHERE, message)
 
 
 def shown(

@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from adapter.domain.canonical import CHANNEL_SYSTEM, DIRECTION_SYSTEM, INSTRUCTION_SYSTEM
-from adapter.domain.resource import entries, has_code
+from adapter.domain.canonical import (
+    CHANNEL_SYSTEM,
+    COMMUNICATION_ID,
+    DIRECTION_SYSTEM,
+    INSTRUCTION_SYSTEM,
+    OWN_ID,
+    own_id,
+)
+from adapter.domain.resource import entries, has_code, identifiers
 
 SENT_ELSEWHERE: Final = "sent-elsewhere"
 
@@ -44,12 +51,20 @@ class Marker:
 
 def is_inbound(communication: Mapping[str, Any]) -> bool:
     """Whether the adapter itself wrote it as a received message."""
-    return has_code(communication.get("category"), DIRECTION_SYSTEM, "inbound")
+    return _is_shown_as(communication, "inbound", ids="communication")
 
 
 def is_sent_elsewhere(communication: Mapping[str, Any]) -> bool:
     """Whether the adapter itself wrote it to show what others sent."""
-    return has_code(communication.get("category"), DIRECTION_SYSTEM, SENT_ELSEWHERE)
+    return _is_shown_as(communication, SENT_ELSEWHERE, ids=SENT_ELSEWHERE)
+
+
+def _is_shown_as(communication: Mapping[str, Any], direction: str, *, ids: str) -> bool:
+    """By its category, or by the id that it got from the adapter: that stays when somebody drops the category."""
+    if has_code(communication.get("category"), DIRECTION_SYSTEM, direction):
+        return True
+    names = [communication.get("id"), *identifiers(communication, OWN_ID)]
+    return any(own_id(ids, message) in names for message in identifiers(communication, COMMUNICATION_ID))
 
 
 def is_shown(communication: Mapping[str, Any]) -> bool:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from adapter.domain.canonical import own_id
 from adapter.domain.resource import text
-from adapter.domain.tasks import NAMESPACE
 
 _MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]{1,80}/[\w!#$&^.+-]{1,120}(\s*;[\x20-\x7e]{1,200})?", re.ASCII)
 
@@ -95,7 +94,7 @@ class Received:
 
 def communication_id(message: str) -> str:
     """The same message always has the same Communication, whoever tells of it and however often."""
-    return _named("communication", message)
+    return own_id("communication", message)
 
 
 def document_name(message: str, *, document: str | None, sha256: str, copies: int) -> str:
@@ -109,16 +108,12 @@ def document_name(message: str, *, document: str | None, sha256: str, copies: in
 
 def document_id(name: str) -> str:
     """The id of an attachment's DocumentReference."""
-    return _named("documentreference", name)
+    return own_id("documentreference", name)
 
 
 def binary_id(name: str) -> str:
     """The id of an attachment's Binary."""
-    return _named("binary", name)
-
-
-def _named(kind: str, name: str) -> str:
-    return str(uuid.uuid5(NAMESPACE, f"{kind}/{name}"))
+    return own_id("binary", name)
 
 
 def media_type(value: object) -> str | None:

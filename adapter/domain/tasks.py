@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from adapter.domain.canonical import (
-    CANONICAL,
     COMMUNICATION_ID,
     REASON_SYSTEM,
     TASK_STATE_SYSTEM,
     TASK_SYSTEM,
+    own_id,
 )
 from adapter.domain.reasons import Reason, TaskCode
 from adapter.domain.writeback import instant_text
@@ -20,12 +19,10 @@ from adapter.domain.writeback import instant_text
 DECIDED: Final = ("completed", "rejected", "cancelled")
 UNDECIDED: Final = ("requested", "received", "accepted", "ready", "in-progress", "on-hold")
 
-NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, CANONICAL)
-
 
 def task_id(communication: str, *, round: int, code: str) -> str:
     """The same question always has the same id, so that it is asked once."""
-    return str(uuid.uuid5(NAMESPACE, f"task/{communication}/{round}/{code}"))
+    return own_id("task", f"{communication}/{round}/{code}")
 
 
 def task(

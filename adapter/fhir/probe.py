@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from adapter.domain.canonical import own_id
 from adapter.domain.marker import Marker
 from adapter.domain.resource import Resource, version_of
 from adapter.domain.rounds import PREPARATION
-from adapter.domain.tasks import NAMESPACE
 from adapter.errors import AdapterError, Conflict, Rejected
 from adapter.fhir.client import FhirClient
 
@@ -109,7 +108,7 @@ async def _make_unnamed(
 def _own(name: str, *, text: str = "may be deleted") -> Resource:
     return {
         "resourceType": "Basic",
-        "id": str(uuid.uuid5(NAMESPACE, name)),
+        "id": own_id("probe", name),
         "code": {"text": f"Probe of the messaging adapter ({text})"},
     }
 

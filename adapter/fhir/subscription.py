@@ -5,17 +5,16 @@ R4's Subscription has no identifier: the adapter's own is the one with its endpo
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from adapter.domain.canonical import own_id
 from adapter.domain.marker import Marker
 from adapter.domain.resource import Resource, obj, text, version_of
 from adapter.domain.rounds import PREPARATION
-from adapter.domain.tasks import NAMESPACE
 from adapter.errors import ConfigError, Conflict, Rejected, Temporary
 from adapter.fhir import wire
 from adapter.fhir.client import FhirClient
@@ -75,7 +74,7 @@ def wanted(
     endpoint = wire.base_of(public_url, setting="web.public_url") + "/doorbell"
     return {
         "resourceType": "Subscription",
-        "id": str(uuid.uuid5(NAMESPACE, f"subscription/{endpoint}")),
+        "id": own_id("subscription", endpoint),
         "status": "requested",
         "reason": "Tells the messaging adapter that a Communication waits to be sent.",
         "criteria": criteria(marker, extra=extra),

@@ -46,9 +46,14 @@ async def content_of(context: Context, delivery: Delivery) -> AsyncIterator[Rece
         received = await _first_message(context, stack, notice)
         yield replace(
             received,
-            patient=received.patient or notice.patient,
-            external_id=received.external_id or notice.external_id,
+            patient=_agreed(received.patient, notice.patient),
+            external_id=_agreed(received.external_id, notice.external_id),
         )
+
+
+def _agreed(told: str | None, called: str | None) -> str | None:
+    """The id that message and call tell; none when they disagree: then it is not certain whose the message is."""
+    return None if told and called and told != called else told or called
 
 
 def _listed(context: Context, delivery: Delivery) -> Received:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 
-from adapter.domain.canonical import CHANNEL_SYSTEM, DIRECTION_SYSTEM, INSTRUCTION_SYSTEM
-from adapter.domain.marker import Marker, MarkerElement, is_inbound, wants_resend, without_resend
+from adapter.domain.canonical import (
+    CHANNEL_SYSTEM,
+    COMMUNICATION_ID,
+    DIRECTION_SYSTEM,
+    INSTRUCTION_SYSTEM,
+    OWN_ID,
+    own_id,
+)
+from adapter.domain.marker import (
+    Marker,
+    MarkerElement,
+    is_inbound,
+    is_sent_elsewhere,
+    wants_resend,
+    without_resend,
+)
 from tests.builders import communication, concept
 from tests.unit.domain.json_values import any_object, unhurried
 
@@ -50,6 +65,22 @@ def test_inbound_is_what_the_adapter_received() -> None:
     assert is_inbound(communication(category=[concept(DIRECTION_SYSTEM, "inbound")]))
     assert not is_inbound(communication(category=[concept(DIRECTION_SYSTEM, "outbound")]))
     assert not is_inbound(communication())
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_kind"), [("communication", is_inbound), ("sent-elsewhere", is_sent_elsewhere)]
+)
+def test_what_the_adapter_shows_is_known_by_its_own_id_as_well(
+    kind: str, is_kind: Callable[[dict[str, Any]], bool]
+) -> None:
+    """Somebody may save it without its category: it is no wish all the same."""
+    told = [{"system": COMMUNICATION_ID, "value": "message"}]
+    own = {"system": OWN_ID, "value": own_id(kind, "message")}
+
+    assert is_kind(communication(id=own_id(kind, "message"), identifier=told))
+    assert is_kind(communication(id="3", identifier=[*told, own]))
+    assert not is_kind(communication(id=own_id(kind, "another"), identifier=told))
+    assert not is_kind(communication(id="3", identifier=told))
 
 
 def test_a_resend_is_an_instruction_in_category() -> None:

@@ -7,9 +7,9 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.domain.canonical import CANONICAL
+from adapter.domain.canonical import CANONICAL, NAMESPACE
 from adapter.domain.reasons import CODES, TaskCode, reason
-from adapter.domain.tasks import NAMESPACE, task, task_id
+from adapter.domain.tasks import task, task_id
 from tests.builders import NOW
 from tests.unit.domain.json_values import unhurried
 
