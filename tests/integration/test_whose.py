@@ -191,6 +191,25 @@ def _bundle(*resources: Json) -> Json:
     return {"resourceType": "Bundle", "entry": [{"resource": one} for one in resources]}
 
 
+@pytest.mark.parametrize(
+    ("called", "subject"), [(KNOWN, "Patient/maple"), (None, "Patient/maple"), (OTHER, None)]
+)
+def test_a_call_and_a_content_that_disagree_leave_it_to_a_person(
+    called: str | None, subject: str | None
+) -> None:
+    ids = {"patientId": called} if called else {}
+
+    async def visit(clinic: Site) -> None:
+        told = {"id": "0191d0a4-0000-7000-8000-000000000001", "patientId": KNOWN, "subject": "Result"}
+        await _content(clinic, told, **ids)
+
+    clinic = at(visit)
+
+    [found] = inbound(clinic)
+    assert found.get("subject", {}).get("reference") == subject
+    assert len(clinic.fhir.resources("Task")) == (subject is None)
+
+
 @pytest.mark.parametrize("refused", ["/Practitioner/_search", "/Patient/_search"])
 def test_searches_that_are_only_a_help_may_be_refused(refused: str) -> None:
     async def visit(clinic: Site) -> None:
