@@ -54,6 +54,7 @@ class Rhythm:
     track: float = 5.0
     lease: float = 15.0
     reconcile: float = 600.0
+    answers: float = 30.0
     episodes: float = 5.0
     preparers: int = 4
     arrivals: int = 6
@@ -118,7 +119,7 @@ class Worker:
             self._loop("deliveries", self._deliveries, self.rhythm.sweep, self._mail),
             self._loop("arrivals", self._arrivals, self.rhythm.sweep, self._parcels),
             self._loop("reconcile", self._reconcile, self.rhythm.reconcile, None),
-            self._loop("answers", self._answers, self.rhythm.sweep, None),
+            self._loop("answers", self._answers, self.rhythm.answers, None),
             self._loop("lease", self._lease, self.rhythm.lease / 3, None),
             self._loop("episodes", self._settle, self.rhythm.episodes, None),
             self._send(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from typing import TypeVar
@@ -17,6 +18,8 @@ _T = TypeVar("_T")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A run that was begun in the background ignores Ctrl-C, and so would every process that its tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[_REPORT] = Report.from_environment()
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from adapter.domain.canonical import CHANNEL_SYSTEM, DOCUMENT_ID, INSTRUCTION_SYSTEM, PATIENT_ID, URI_SYSTEM
 from adapter.simulators.metriport import SANDBOX_PATIENTS
 from adapter.simulators.metriport.records import Document
-from tests.simulation.story import Deed, Letter
+from tests.simulation.story import Arrival, Deed, Letter
 from tests.simulation.theatre import Theatre
 
-ADDRESS: Final = "referrals@harbor-heart.example"
+ADDRESSES: Final = {"heart": "referrals@harbor-heart.example", "kidney": "ines.nakamura@harbor-heart.example"}
+STRANGER: Final = SANDBOX_PATIENTS[2].id
 SHARED: Final = "0195f2a0-7c1e-7a52-9d3b-5f60c2b1d777"
 _RESEND: Final = [{"coding": [{"system": INSTRUCTION_SYSTEM, "code": "resend"}]}]
 _BLIND: Final = frozenset({"edit-blind", "blind-put", "wish-again-blind", "impatient"})
@@ -25,6 +27,7 @@ class Authors:
     stage: Theatre
     saved: dict[str, set[int]] = field(default_factory=dict)
     first: dict[str, dict[str, Any]] = field(default_factory=dict)
+    received: dict[str, tuple[Arrival, list[bytes]]] = field(default_factory=dict)
     busy: int = 0
     notes: int = 0
 
@@ -59,6 +62,28 @@ class Authors:
         await asyncio.sleep(letter.at)
         self.first[letter.id] = self._save(_communication(letter)) or {}
         self.busy -= 1
+
+    async def receive(self, arrival: Arrival) -> None:
+        """Somebody elsewhere sends a message in."""
+        await asyncio.sleep(arrival.at)
+        stage = self.stage
+        if arrival.fault != "none":
+            stage.cover("webhook", arrival.fault)
+            stage.metriport.add_fault("*", "*", arrival.fault)
+        contents = [f"enclosure {place} of {arrival.at}".encode() for place in range(arrival.enclosures)]
+        message = stage.metriport.receive(
+            stage.clock.now(),
+            patientId=SANDBOX_PATIENTS[0].id if arrival.known else STRANGER,
+            subject="Result",
+            attachments=[
+                {"title": "result", "contentType": "text/plain", "data": base64.b64encode(content).decode()}
+                for content in contents
+            ],
+        )
+        stage.metriport.clear_faults()
+        self.received[message.id] = (arrival, contents)
+        stage.say(f"{message.id[:13]} comes in {arrival.fault}")
+        await stage.passes(0.0)
 
     async def do(self, deed: Deed) -> None:
         """Reads, waits, saves; with `If-Match`, reads once more when it was too late."""
@@ -122,7 +147,7 @@ def _communication(letter: Letter) -> dict[str, Any]:
         "status": "preparation",
         "medium": [{"coding": [{"system": CHANNEL_SYSTEM, "code": "metriport"}]}],
         "subject": {"reference": "Patient/maple"},
-        "recipient": [{"identifier": {"system": URI_SYSTEM, "value": f"mailto:{ADDRESS}"}}],
+        "recipient": [{"identifier": {"system": URI_SYSTEM, "value": f"mailto:{ADDRESSES[letter.to]}"}}],
         "topic": {"text": "Referral"},
         "payload": payload,
     }

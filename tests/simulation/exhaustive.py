@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from tests.simulation.operations import POST_FAULTS
+from tests.simulation.operations import POST, POST_FAULTS
 from tests.simulation.story import POINTS, Letter, Story, Strike
 
 # A crash after an answer is one before the next operation, but for what was done in between: both are tried.
@@ -54,4 +54,4 @@ def _grounds() -> Iterator[tuple[str, str]]:
 
 def _story(name: str, letters: tuple[Letter, ...], fault: str, strikes: list[Strike]) -> Story:
     story = Story(name=name, seed=1, letters=letters, strikes=tuple(strikes), absence=5.0)
-    return story if fault == "none" else replace(story, post_fault=fault)
+    return story if fault == "none" else replace(story, faults={POST: (fault,)})

@@ -15,7 +15,6 @@ from typing import Final
 import sqlalchemy as sa
 
 from adapter.config import FhirGroup, Settings
-from adapter.ledger.tables import deliveries, transmissions
 from adapter.mapping.engine import Mappings
 from adapter.simulators import fhir, metriport
 from tests.simulation.authors import Authors
@@ -91,6 +90,7 @@ async def _play(story: Story) -> Outcome:
     authors.furnish()
     acts = [
         *(asyncio.create_task(authors.write(letter)) for letter in story.letters),
+        *(asyncio.create_task(authors.receive(arrival)) for arrival in story.arrivals),
         *(asyncio.create_task(authors.do(deed)) for deed in story.deeds),
         *(asyncio.create_task(_shock(stage, shock)) for shock in story.shocks),
     ]
@@ -193,21 +193,18 @@ async def _print(stage: Theatre) -> object:
     communications = stage.fhir.resources("Communication")
     if any(one["status"] == "preparation" for one in communications):
         return None
-    scheduled = sa.or_(transmissions.c.due_at.is_not(None), transmissions.c.write_at.is_not(None))
-    rows = sa.select(sa.func.count(), sa.func.sum(transmissions.c.generation)).select_from(transmissions)
     async with stage._ledger._database.reading() as connection:
-        if (await connection.execute(sa.select(transmissions.c.id).where(scheduled).limit(1))).first():
-            return None
-        if (await connection.execute(_open_deliveries())).first():
-            return None
-        ledger = tuple((await connection.execute(rows)).one())
+        scheduled, *ledger = (await connection.execute(_LEDGER)).one()
+    if scheduled:
+        return None
     versions = tuple(one["meta"]["versionId"] for one in communications)
-    return (ledger, versions, len(stage.posts), len(stage.processes))
+    return (*ledger, versions, len(stage.posts), len(stage.processes))
 
 
-@cache
-def _open_deliveries() -> sa.Select[tuple[int]]:
-    return sa.select(deliveries.c.delivery_id).where(deliveries.c.done.is_(False)).limit(1)
+_LEDGER: Final = sa.text(
+    "SELECT EXISTS (SELECT 1 FROM transmissions WHERE due_at IS NOT NULL OR write_at IS NOT NULL)"
+    " OR EXISTS (SELECT 1 FROM deliveries WHERE NOT done), count(*), sum(generation) FROM transmissions"
+)
 
 
 __all__ = ["Outcome", "play", "replace"]

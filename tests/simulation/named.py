@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
-from tests.simulation.story import Deed, Letter, Shock, Story
+from tests.simulation.operations import CONTENT, LISTING, POST
+from tests.simulation.story import Arrival, Deed, Letter, Shock, Story
 
 _ONE: Final = Letter(id="letter-0", text="one", at=0.0)
 _SLOW: Final = Letter(id="letter-0", text="one", at=0.0, ends_after=400.0)
+_OTHER: Final = Letter(id="letter-1", text="other", at=400.0, ends_after=400.0)
+_TO_ANOTHER: Final = Letter(id="letter-1", text="one", at=0.0, to="kidney", ends_after=400.0)
 
 
 def _story(name: str, *letters: Letter, **parts: object) -> Story:
-    return Story(name=name, seed=1, letters=letters, absence=5.0, **parts)  # type: ignore[arg-type]
+    return Story(**{"name": name, "seed": 1, "letters": letters, "absence": 5.0, **parts})  # type: ignore[arg-type]
 
 
 NAMED: Final = {
@@ -20,7 +24,7 @@ NAMED: Final = {
         _story(
             "ledger-lost-in-a-send",
             _ONE,
-            post_fault="slow:15",
+            faults={POST: ("slow:15",)},
             shocks=(Shock(at=8.0, kind="ledger-deleted", seconds=0.0),),
         ),
         _story(
@@ -33,9 +37,28 @@ NAMED: Final = {
         _story(
             "edit-in-a-send",
             _ONE,
-            post_fault="slow:15",
+            faults={POST: ("slow:15",)},
             deeds=(Deed(at=8.0, letter="letter-0", kind="edit", gap=0.0),),
         ),
-        _story("lagging-list", _ONE, list_lag=115.0, post_fault="apply-then-drop"),
+        _story("lagging-list", _ONE, list_lag=115.0, faults={POST: ("apply-then-drop",)}),
+        _story(
+            "pause-before-the-first-byte", _ONE, replicas=2, faults={"ledger intend": ("pause-after:900",)}
+        ),
+        _story(
+            "impatient-author", _SLOW, deeds=(Deed(at=30.0, letter="letter-0", kind="impatient", gap=0.0),)
+        ),
+        _story("completed-at-once", replace(_ONE, ends_after=0.0), slowness=0.2, seed=3),
+        _story("same-words-to-two", _ONE, _TO_ANOTHER, faults={POST: ("drop", "apply-then-drop")}),
+        _story(
+            "list-without-what-is-known",
+            _ONE,
+            _OTHER,
+            faults={POST: ("none", "apply-then-drop"), LISTING: ("list-empty",) * 10},
+        ),
+        _story(
+            "given-up-and-told-again",
+            arrivals=(Arrival(at=1.0, fault="webhook-again"),),
+            faults={CONTENT: ("malformed",), LISTING: ("500",) * 60},
+        ),
     )
 }

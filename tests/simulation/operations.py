@@ -12,6 +12,7 @@ LOOKS: Final = frozenset({"newest", "all_of", "in_states", "latest", "of_patient
 
 POST: Final = "POST message"
 LISTING: Final = "GET messages"
+CONTENT: Final = "GET content"
 POST_FAULTS: Final = (
     "none", "apply-then-drop", "apply-then-500", "apply-then-429", "apply-late", "drop", "no-connection", "500", "503",
     "429", "429:7", "slow:15", "slow:40", "malformed", "no-id", "redirect",
@@ -33,6 +34,7 @@ FAULTS: Final[dict[str, tuple[str, ...]]] = {
         "list-empty",
     ),
     "GET message": (*_READ, "malformed"),
+    CONTENT: (*_READ, "malformed", "404"),
     "POST document": ("drop", "no-connection", "500", "429", "apply-then-drop", "malformed", "no-id"),
     "PUT upload": ("drop", "no-connection", "500", "apply-then-drop", "apply-then-500"),
 }
@@ -45,6 +47,8 @@ _METRIPORT: Final = (
     (re.compile(r"GET /medical/v1/message/.+"), "GET message"),
     (re.compile(r"POST /medical/v1/document/upload/?"), "POST document"),
     (re.compile(r"PUT /_uploads/.+"), "PUT upload"),
+    (re.compile(r"GET /_files/.+"), CONTENT),
+    (re.compile(r"POST /settings/webhook/request/.+/retry"), "POST retry"),
 )
 
 

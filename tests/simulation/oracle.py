@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,10 +10,12 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any, Final
 
-from adapter.domain.canonical import INSTRUCTION_SYSTEM
+from adapter.domain.canonical import COMMUNICATION_ID, INSTRUCTION_SYSTEM
 from adapter.domain.mark import End, Mark, marks_on, newest
+from adapter.domain.received import communication_id
 from adapter.domain.resource import has_code, items
 from tests.simulation.authors import Authors
+from tests.simulation.story import Letter
 from tests.simulation.theatre import Theatre
 
 _OURS: Final = frozenset(
@@ -62,7 +65,7 @@ class _Version:
 
 def judge(stage: Theatre, authors: Authors) -> Judgement:
     """Judges a history that has come to rest."""
-    judgement = Judgement(messages=len(stage.letters))
+    judgement = Judgement(messages=len(stage.letters) + len(authors.received))
     histories = {letter: _versions(stage, authors, letter) for letter in stage.letters}
     recorded = Counter(
         message
@@ -76,7 +79,9 @@ def judge(stage: Theatre, authors: Authors) -> Judgement:
         _edits(letter, versions, judgement)
     held = any(mark.end is End.HELD for versions in histories.values() for mark in versions[-1].marks)
     for message in stage.metriport.messages:
-        if recorded[message.id] != 1 and not (held and not recorded[message.id]):
+        if message.direction == "inbound":
+            _received(stage, authors, message.id, judgement)
+        elif recorded[message.id] != 1 and not (held and not recorded[message.id]):
             judgement.unexpected.append(f"{message.id[:13]} is on {recorded[message.id]} Communications")
     judgement.ends.extend(stage.failures)
     return judgement
@@ -100,14 +105,13 @@ def _posts(stage: Theatre, judgement: Judgement) -> None:
         if post.message is None:
             continue
         message = shown[post.message]
-        content = (message.subject, message.body, tuple(sorted(message.attachments)))
+        content = (message.destination, message.body, tuple(sorted(message.attachments)))
         applied[content] += 1
         alike = stage.letters[post.letter]
         rounds = {
             (other.letter, other.round)
             for other in stage.posts
-            if stage.letters[other.letter].text == alike.text
-            and stage.letters[other.letter].enclosure == alike.enclosure
+            if _content(stage.letters[other.letter]) == _content(alike)
         }
         own = {(post.letter, post.round)}
         wishes.setdefault(content, set()).update(own if alike.enclosure == "own" else rounds)
@@ -121,6 +125,54 @@ def _posts(stage: Theatre, judgement: Judgement) -> None:
         if last - first < timedelta(seconds=60):
             judgement.spacing.append(f"{most + 1} POSTs within {(last - first).total_seconds():.2f} s")
             break
+
+
+def _content(letter: Letter) -> tuple[str, str, str]:
+    return letter.to, letter.text, letter.enclosure
+
+
+def _received(stage: Theatre, authors: Authors, message: str, judgement: Judgement) -> None:
+    """It is there once, complete from its first version on, and whose it is nobody has to guess."""
+    arrival, contents = authors.received[message]
+    name, id = message[:13], communication_id(message)
+    shown = [
+        one["id"]
+        for one in stage.fhir.resources("Communication")
+        if {"system": COMMUNICATION_ID, "value": message} in one.get("identifier", [])
+    ]
+    if shown != [id]:
+        (judgement.doubled if shown else judgement.lost).append(
+            f"{name} was received: {len(shown)} are there"
+        )
+        return
+    versions = stage.fhir.history("Communication", id)
+    if len(versions) > 1:
+        judgement.doubled.append(f"{name} was received: {len(versions)} versions")
+    for version in filter(None, versions):
+        if sorted(_enclosed(stage, version)) != sorted(contents):
+            judgement.lost.append(f"{name} was received: not with its attachments")
+        if ("subject" in version) is not arrival.known:
+            judgement.unexpected.append(f"{name} was received: its subject")
+    tasks = [
+        one
+        for one in stage.fhir.resources("Task")
+        if one.get("focus") == {"reference": f"Communication/{id}"}
+    ]
+    if len(tasks) != (not arrival.known):
+        judgement.unexpected.append(f"{name} was received: {len(tasks)} Tasks")
+
+
+def _enclosed(stage: Theatre, communication: dict[str, Any]) -> Iterator[bytes]:
+    for part in items(communication.get("payload")):
+        if reference := part.get("contentReference", {}).get("reference"):
+            document = _at(stage, reference)
+            for content in document.get("content", []):
+                yield base64.b64decode(_at(stage, content["attachment"]["url"]).get("data", ""))
+
+
+def _at(stage: Theatre, reference: str) -> dict[str, Any]:
+    kind, _, id = reference.partition("/")
+    return next((one for one in stage.fhir.resources(kind) if one["id"] == id), {})
 
 
 def _wishes(histories: dict[str, list[_Version]], judgement: Judgement) -> None:
@@ -140,6 +192,15 @@ def _wishes(histories: dict[str, list[_Version]], judgement: Judgement) -> None:
                 continue
             if not _is_asked_for(versions[: version.number - 1], present.round):
                 judgement.unexpected.append(f"{letter} round {present.round} rests on no wish")
+            if not any(
+                mark.end
+                for one in versions[: version.number]
+                for mark in one.marks
+                if mark.round == present.round - 1
+            ):
+                judgement.unexpected.append(
+                    f"{letter} round {present.round} begins before the one before has ended"
+                )
         _answered(letter, versions, judgement)
 
 

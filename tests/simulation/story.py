@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 Point = Literal["before", "wire", "applied", "answered"]
@@ -15,18 +16,38 @@ DEEDS: Final = (
     "edit", "edit-blind", "blind-put", "withdraw", "wish-again", "wish-again", "wish-again-blind", "resend", "impatient",
 )  # fmt: skip
 OPERATIONS_OF_A_LETTER: Final = 26
+OPERATIONS_OF_AN_ARRIVAL: Final = 20
+WEBHOOK_FAULTS: Final = (
+    "none",
+    "webhook-lost",
+    "webhook-twice",
+    "webhook-late",
+    "webhook-again",
+    "url-expired",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Letter:
-    """One Communication: letters of the same `text` are identical. `fails` and `ends_after` are by round."""
+    """One Communication: letters of the same `text` say the same. `fails` is by round."""
 
     id: str
     text: str
     at: float
+    to: Literal["heart", "kidney"] = "heart"
     enclosure: Literal["none", "own", "shared"] = "none"
     fails: tuple[bool, ...] = (False,)
     ends_after: float = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """A message that somebody sends in; `fault` is what becomes of its webhook or of its links."""
+
+    at: float
+    enclosures: int = 0
+    known: bool = True
+    fault: str = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +82,16 @@ class Shock:
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """One history before it happens. `name` finds it again."""
+    """One history before it happens. `name` finds it again. `faults` are by kind of operation, in their order."""
 
     name: str
     seed: int
-    letters: tuple[Letter, ...]
+    letters: tuple[Letter, ...] = ()
+    arrivals: tuple[Arrival, ...] = ()
+    faults: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     strikes: tuple[Strike, ...] = ()
     deeds: tuple[Deed, ...] = ()
     shocks: tuple[Shock, ...] = ()
-    post_fault: str | None = None
     replicas: int = 1
     sends_per_minute: int = 20
     list_lag: float = 0.0
@@ -83,8 +105,9 @@ def drawn(seed: int) -> Story:
     """The story of a seed."""
     numbers = random.Random(seed)
     letters = _letters(numbers)
-    span = max(letter.at for letter in letters) + 60.0
-    operations = OPERATIONS_OF_A_LETTER * len(letters)
+    arrivals = _arrivals(numbers)
+    span = max([*(letter.at for letter in letters), *(arrival.at for arrival in arrivals)]) + 60.0
+    operations = OPERATIONS_OF_A_LETTER * len(letters) + OPERATIONS_OF_AN_ARRIVAL * len(arrivals)
     strikes = [
         Strike(
             operation=numbers.randrange(1, operations),
@@ -115,6 +138,7 @@ def drawn(seed: int) -> Story:
         name=f"seed {seed}",
         seed=seed,
         letters=letters,
+        arrivals=arrivals,
         strikes=tuple(sorted(strikes, key=lambda strike: strike.operation)),
         deeds=tuple(sorted(deeds, key=lambda deed: deed.at)),
         shocks=tuple(sorted(shocks, key=lambda shock: shock.at)),
@@ -137,9 +161,22 @@ def _letters(numbers: random.Random) -> tuple[Letter, ...]:
                 id=f"letter-{place}",
                 text=numbers.choice(letters).text if twin else f"text {place}",
                 at=numbers.choice([0.0, 0.0, 1.0, 10.0, 200.0]) * numbers.random(),
+                to=numbers.choice(["heart", "heart", "heart", "kidney"]),
                 enclosure=numbers.choice(["none", "none", "none", "own", "shared"]),
                 fails=(numbers.random() < 0.35, numbers.random() < 0.3, False),
                 ends_after=numbers.choice([0.0, 2.0, 30.0, 400.0]) * numbers.random(),
             )
         )
     return tuple(letters)
+
+
+def _arrivals(numbers: random.Random) -> tuple[Arrival, ...]:
+    return tuple(
+        Arrival(
+            at=numbers.choice([0.0, 10.0, 200.0]) * numbers.random(),
+            enclosures=numbers.choice([0, 1, 2]),
+            known=numbers.random() < 0.7,
+            fault=numbers.choice(WEBHOOK_FAULTS),
+        )
+        for _ in range(numbers.choice([0, 0, 0, 1, 2]))
+    )

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
+import sqlalchemy as sa
 
+from adapter.domain import evidence
 from adapter.domain.mark import marks_on, newest
+from adapter.domain.rounds import Decision, Verdict, decide
+from adapter.domain.transmission import State
 from adapter.domain.writeback import written
 from adapter.fhir.client import FhirClient
-from adapter.pipelines.outbound import claim, look, resolve
+from adapter.ledger.changes import move
+from adapter.ledger.inbox import Inbox
+from adapter.ledger.tables import transmissions as table
+from adapter.pipelines.outbound import claim, look, resolve, transmit
+from adapter.ports.ledger import Delivery
 from tests.simulation.history import play
 from tests.simulation.named import NAMED
 
@@ -36,9 +45,9 @@ def _blind(patch: Patch, *, when: Callable[[Any], bool]) -> None:
         if resource["resourceType"] == "Communication" and when(newest(marks_on(resource))):
             present = await self.read("Communication", resource["id"])
             version = present["meta"]["versionId"]
-        return await replace(self, resource, version=version)
+        return await put(self, resource, version=version)
 
-    replace = FhirClient.replace
+    put = FhirClient.replace
     patch.setattr(FhirClient, "replace", over_all)
 
 
@@ -55,12 +64,60 @@ def _trusted_absence(patch: Patch) -> None:
     patch.setattr("adapter.pipelines.outbound.unknown.settled_at", lambda _, since: since)
 
 
+def _no_deadline(patch: Patch) -> None:
+    patch.setattr(transmit, "DEADLINE_SECONDS", 1e9)
+
+
+def _no_round_gate(patch: Patch) -> None:
+    def at_once(communication: Any, known: Any) -> Decision:
+        decision = decide(communication, known)
+        if decision.verdict is not Verdict.PUT_BACK:
+            return decision
+        return Decision(verdict=Verdict.OPEN, round=decision.round + 1)
+
+    patch.setattr(look, "decide", at_once)
+
+
+def _no_compare_and_set(patch: Patch) -> None:
+    async def over_all(connection: Any, row: Any, *arguments: Any, **facts: Any) -> Any:
+        found = (await connection.execute(sa.select(table).where(table.c.id == row.id))).one()
+        present = replace(row, state=State(found.state), generation=found.generation)
+        return await move(connection, present, *arguments, **facts)
+
+    patch.setattr("adapter.ledger.transmissions.move", over_all)
+
+
+def _any_destination(patch: Patch) -> None:
+    patch.setattr(evidence, "same", lambda _, __: True)
+
+
+def _any_list(patch: Patch) -> None:
+    patch.setattr(resolve, "_is_evidence", lambda listing, _: listing.whole)
+
+
+def _seen_is_done(patch: Patch) -> None:
+    async def once(self: Inbox, delivery: Delivery) -> None:
+        if delivery.delivery_id not in seen:
+            seen.add(delivery.delivery_id)
+            await keep(self, delivery)
+
+    seen: set[str] = set()
+    keep = Inbox.keep
+    patch.setattr(Inbox, "keep", once)
+
+
 MUTATIONS: Final = [
     (_claim_without_mark, "ledger-lost-in-a-send"),
     (_no_overwrite_rule, "stale-copy-and-a-young-ledger"),
     (_blind_claim, "edit-before-the-claim"),
     (_blind_write_back, "edit-in-a-send"),
     (_trusted_absence, "lagging-list"),
+    (_no_deadline, "pause-before-the-first-byte"),
+    (_no_round_gate, "impatient-author"),
+    (_no_compare_and_set, "completed-at-once"),
+    (_any_destination, "same-words-to-two"),
+    (_any_list, "list-without-what-is-known"),
+    (_seen_is_done, "given-up-and-told-again"),
 ]
 
 

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
-from contextvars import Context as Variables
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-import httpx
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapter.errors import Temporary
 from adapter.ledger.store import Store
-from adapter.ledger.tables import deliveries, transmissions
+from adapter.ledger.tables import transmissions
 from adapter.simulators.http import Call, Neighbour, Request, Response
 from adapter.wiring import Adapter
 from adapter.worker import Rhythm
-from tests.simulation import operations
 from tests.simulation.story import Letter, Story, Strike
+from tests.simulation.struck import NOBODY, StruckLine, StruckStore
 from tests.virtual.loop import LIFE, Life, VirtualClock
 from tests.virtual.site import Line, Site, _answered
 from tests.virtual.sqlite import empty_image, image_of, in_thread_engine
 
-DROPPED = Response(status=0, drop=True)
-_NOBODY = Variables()
+_SHOWN_AFTER: Final = timedelta(minutes=5)  # the list's lag, and as much again for clocks and slow answers
 
 
 @dataclass(kw_only=True)
@@ -85,7 +81,6 @@ class Theatre(Site):
     letters: dict[str, Letter] = field(default_factory=dict)
     processes: list[Process] = field(default_factory=list)
     posts: list[Post] = field(default_factory=list)
-    post_tried: bool = False
     ends: dict[str, tuple[datetime, str]] = field(default_factory=dict)
     transcript: list[str] = field(default_factory=list)
     covered: set[tuple[str, str]] = field(default_factory=set)
@@ -103,6 +98,7 @@ class Theatre(Site):
         self.numbers = random.Random(self.story.seed * 7919 + 1)
         self.letters = {letter.id: letter for letter in self.story.letters}
         self.latency = lambda: self.numbers.random() * self.story.slowness
+        self._ordered = {kind: list(faults) for kind, faults in self.story.faults.items()}
         self._planned: dict[int, list[Strike]] = {}
         for strike in self.story.strikes:
             self._planned.setdefault(strike.operation, []).append(strike)
@@ -117,6 +113,11 @@ class Theatre(Site):
         """Counts one operation; gives its number and what strikes it."""
         self.operations += 1
         return self.operations, self._planned.pop(self.operations, [])
+
+    def ordered(self, kind: str) -> str | None:
+        """What the story has in store for the next operation of that kind."""
+        faults = self._ordered.get(kind)
+        return faults.pop(0) if faults else None
 
     def cover(self, kind: str, fault: str) -> None:
         """Notes that the fault struck an operation of that kind."""
@@ -145,6 +146,8 @@ class Theatre(Site):
                 lease=300.0 if self.story.replicas == 1 else 60.0,
                 preparers=2,
                 episodes=600.0,
+                reconcile=110.0 if self.story.arrivals else 7200.0,
+                answers=110.0 if self.story.arrivals else 7200.0,
             )
         )
         process = Process(life=self._life, clock=clock, adapter=adapter, tasks=self._tasks)
@@ -189,7 +192,7 @@ class Theatre(Site):
 
     def later(self, seconds: float, action: Callable[..., Any], *arguments: Any) -> None:
         """Something that no process does and no kill stops."""
-        self.clock.loop.call_later(seconds, action, *arguments, context=_NOBODY)
+        self.clock.loop.call_later(seconds, action, *arguments, context=NOBODY)
 
     async def remember_ledger(self) -> None:
         """A backup of the ledger as it is."""
@@ -226,6 +229,14 @@ class Theatre(Site):
         self.pending += 1
         self.later(seconds, self._resume, process.life)
 
+    async def stand_still(self, life: Life, fault: str | None, name: str) -> None:
+        """With the fault of that name the process is paused here: what calls this goes on when it does."""
+        if fault and fault.startswith(name):
+            self.pause(
+                next(one for one in self.processes if one.life is life), float(fault.removeprefix(name))
+            )
+            await asyncio.sleep(0)
+
     def _resume(self, life: Life) -> None:
         self.pending -= 1
         life.paused = False
@@ -247,7 +258,7 @@ class Theatre(Site):
         world.call_ended(call, status, self.clock.now())
 
     def _variables_of(self, process: Process) -> Any:
-        variables = _NOBODY.copy()
+        variables = NOBODY.copy()
         variables.run(LIFE.set, process.life)
         return variables
 
@@ -267,6 +278,21 @@ class Theatre(Site):
         return StruckStore(ledger, self._life, self)
 
     # Truth
+
+    async def knows_a_message(self) -> bool:
+        """Whether the ledger has recorded a message that is so old that Metriport has to show it."""
+        assert self._ledger is not None
+        since = self.clock.now() - _SHOWN_AFTER
+        visible = [one.id for one in self.metriport.messages if one.sent_at <= since]
+        known = sa.select(transmissions.c.id).where(transmissions.c.message.in_(visible)).limit(1)
+        async with self._ledger._database.reading() as connection:
+            return (await connection.execute(known)).first() is not None
+
+    def arrived(self, letter: str, round_: int) -> Post:
+        """A POST is at Metriport."""
+        post = Post(at=self.clock.now(), letter=letter, round=round_)
+        self.posts.append(post)
+        return post
 
     def apply(self, world: Neighbour, request: Request, post: Post | None) -> Response:
         """Has the neighbour do it; notes whose message came of it."""
@@ -299,218 +325,3 @@ class Theatre(Site):
         else:
             self.metriport.complete(message, now)
         self._changed.set()
-
-
-@dataclass(kw_only=True)
-class StruckLine(Line):
-    """The way to a neighbour, on which the story's strikes fall."""
-
-    theatre: Theatre
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        stage, life = self.theatre, self.life
-        asked = await _asked(request)
-        if asked.path == "/fhir/Task" and asked.method == "GET":
-            return self._plain(asked, request)
-        to_metriport = self.world is stage.metriport
-        kind = (operations.of_metriport if to_metriport else operations.of_fhir)(asked.method, asked.path)
-        number, strikes = stage.next()
-        fault, seconds = self._fault(kind, strikes)
-        points = {strike.point: strike.seconds for strike in strikes if strike.point}
-        self._tell(f"#{number} {kind} {asked.path.rpartition('/')[2]}", kind, fault, sorted(points))
-        await self._pass(self.latency())
-        if "before" in points:
-            stage.strike_down(life, absence=stage.story.absence)
-            await life.lives()
-        if fault == "no-connection":
-            raise httpx.ConnectError("nobody listens", request=request)
-        if "trace" in request.extensions:
-            await request.extensions["trace"]("http11.send_request_headers.started", {})
-        if "wire" in points:
-            stage.pending += 1
-            stage.later(points["wire"], self._late, asked, kind)
-            stage.strike_down(life, absence=stage.story.absence)
-            await life.lives()
-        await self._pass(self.latency())
-        response = self._struck(asked, kind, fault, seconds)
-        if "applied" in points:
-            stage.strike_down(life, absence=stage.story.absence)
-            await life.lives()
-        await self._pass(response.delay_seconds + self.latency())
-        if response.drop:
-            raise httpx.ReadError("the connection was dropped", request=request)
-        if "answered" in points:
-            stage.clock.loop.call_soon(_kill, stage, life, context=_NOBODY)
-        return httpx.Response(
-            response.status, headers=dict(response.headers), content=response.body, request=request
-        )
-
-    def _tell(self, what: str, kind: str, fault: str | None, points: Sequence[str]) -> None:
-        for point in points:
-            self.theatre.cover(kind, f"kill {point}")
-        if points or fault or kind == operations.POST:
-            self.theatre.say(
-                " ".join([what, *([fault] if fault else []), *(f"kill {one}" for one in points)])
-            )
-
-    def _plain(self, asked: Request, request: httpx.Request) -> httpx.Response:
-        """Looks for people's answers, which have no part in these histories."""
-        response = self.world.handle(asked, self.theatre.clock.now())
-        return httpx.Response(
-            response.status, headers=dict(response.headers), content=response.body, request=request
-        )
-
-    def _fault(self, kind: str, strikes: list[Strike]) -> tuple[str | None, float]:
-        stage = self.theatre
-        struck = [strike for strike in strikes if strike.point is None]
-        fault, seconds = None, 0.0
-        if struck:
-            fault = struck[0].fault or operations.drawn_fault(kind, struck[0].choice)
-            seconds = struck[0].seconds
-        if kind == operations.POST and stage.story.post_fault and not stage.post_tried:
-            fault, seconds = stage.story.post_fault, 9.0
-        stage.post_tried = stage.post_tried or kind == operations.POST
-        if fault in {None, "none"}:
-            return None, 0.0
-        if fault == "apply-then-429" and stage.story.list_lag:
-            fault = "429"  # that one was applied all the same is learned from the list only
-        stage.cover(kind, str(fault).partition(":")[0])
-        return fault, seconds
-
-    def _arrived(self, kind: str) -> Post | None:
-        stage = self.theatre
-        if kind != operations.POST:
-            return None
-        letter, round_ = stage.intended[id(self.life)]
-        post = Post(at=stage.clock.now(), letter=letter, round=round_)
-        stage.posts.append(post)
-        return post
-
-    def _late(self, asked: Request, kind: str) -> None:
-        self.theatre.pending -= 1
-        self.theatre.apply(self.world, asked, self._arrived(kind))
-
-    def _struck(self, asked: Request, kind: str, fault: str | None, seconds: float) -> Response:
-        stage = self.theatre
-        if fault == "apply-late":
-            post = self._arrived(kind)
-            stage.pending += 1
-            stage.later(seconds, self._apply_late, asked, post)
-            return DROPPED
-        if fault == "list-empty" and not _known_is_listed(stage):
-            fault = None
-        if fault and fault != "none":
-            if self.world is stage.metriport:
-                stage.metriport.add_fault(asked.method, asked.path, fault)
-            else:
-                stage.fhir.add_fault(asked.method, asked.path.removeprefix("/fhir"), fault)
-        try:
-            return stage.apply(self.world, asked, self._arrived(kind))
-        finally:
-            if fault:
-                stage.metriport.clear_faults()
-                stage.fhir.clear_faults()
-
-    def _apply_late(self, asked: Request, post: Post | None) -> None:
-        self.theatre.pending -= 1
-        self.theatre.apply(self.world, asked, post)
-
-
-async def _asked(request: httpx.Request) -> Request:
-    return Request(
-        method=request.method,
-        path=request.url.path,
-        query=request.url.query.decode(),
-        headers={name.lower(): value for name, value in request.headers.items()},
-        body=await request.aread(),
-    )
-
-
-def _kill(stage: Theatre, life: Life) -> None:
-    stage.strike_down(life, absence=stage.story.absence)
-
-
-def _known_is_listed(stage: Theatre) -> bool:
-    """Whether the adapter knows a message that an empty list would lack: only then is one within the promise."""
-    del stage
-    return False
-
-
-class StruckStore:
-    """The ledger as one process reaches it, with the story's strikes."""
-
-    def __init__(self, store: Store, life: Life, theatre: Theatre) -> None:
-        self._store = store
-        self._life = life
-        self._theatre = theatre
-        self._nothing: dict[str, tuple[int, datetime]] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._store, name)
-        stage, life = self._theatre, self._life
-
-        async def call(*arguments: Any, **facts: Any) -> Any:
-            await life.lives()
-            if name in operations.IDLE:
-                return await self._looked(name, method, *arguments, **facts)
-            kind = operations.of_ledger(name)
-            number, strikes = stage.next()
-            points = {strike.point for strike in strikes if strike.point}
-            faults = [
-                strike.fault or operations.drawn_fault(kind, strike.choice)
-                for strike in strikes
-                if not strike.point
-            ]
-            for struck in (*(f"kill {point}" for point in sorted(points)), *faults):
-                stage.cover(kind, struck)
-                stage.say(f"#{number} {kind} {struck}")
-            await asyncio.sleep(self._theatre.latency() / 10)
-            if points & {"before", "wire"}:
-                stage.strike_down(life, absence=stage.story.absence)
-                await life.lives()
-            if "ledger-before" in faults:
-                raise Temporary("the ledger's database does not answer")
-            stage.changes += name not in operations.LOOKS
-            result = await method(*arguments, **facts)
-            stage.changes += name not in operations.LOOKS
-            if name == "intend" and result is not None:
-                stage.intended[id(life)] = (result[0].communication, result[0].round)
-            if "applied" in points:
-                stage.strike_down(life, absence=stage.story.absence)
-                await life.lives()
-            if "ledger-after" in faults:
-                raise Temporary("the ledger's database does not answer")
-            if "answered" in points:
-                stage.clock.loop.call_soon(_kill, stage, life, context=_NOBODY)
-            return result
-
-        return call
-
-    async def _looked(self, name: str, method: Any, *arguments: Any, **facts: Any) -> Any:
-        """A look for due work that found nothing is not repeated while nothing was written and nothing became due."""
-        if name not in {"due", "waiting"}:
-            return await method(*arguments, **facts)
-        now = facts.get("now") or arguments[0]
-        asked = f"{name} {facts.get('kind')} {facts.get('but')}"
-        changes, until = self._nothing.get(asked, (-1, now))
-        if changes == self._theatre.changes and now < until:
-            return []
-        changes = self._theatre.changes
-        found = await method(*arguments, **facts)
-        if not found:
-            self._nothing[asked] = (changes, await _earliest(self._store))
-        return found
-
-
-async def _earliest(store: Store) -> datetime:
-    """When the first thing in the ledger becomes due."""
-    async with store._database.reading() as connection:
-        times = (await connection.execute(_DUE)).one()
-    return min((at for at in times if at is not None), default=datetime.max.replace(tzinfo=UTC))
-
-
-_DUE: Final = sa.select(
-    sa.select(sa.func.min(transmissions.c.due_at)).scalar_subquery(),
-    sa.select(sa.func.min(transmissions.c.write_at)).scalar_subquery(),
-    sa.select(sa.func.min(deliveries.c.due_at)).where(deliveries.c.done.is_(False)).scalar_subquery(),
-)

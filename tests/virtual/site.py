@@ -314,7 +314,10 @@ class Site:
 
     def slow(self) -> Rhythm:
         """Loops that come round rarely, for tests in which weeks pass."""
-        return Rhythm(sweep=7200.0, patrol=7200.0, track=3600.0, lease=21600.0, episodes=7200.0)
+        rare = 7200.0
+        return Rhythm(
+            sweep=rare, patrol=rare, track=3600.0, lease=21600.0, episodes=rare, reconcile=rare, answers=rare
+        )
 
     def without_client_ids(self) -> FhirWorld:
         """A FHIR server that gives all ids itself."""

@@ -121,7 +121,7 @@ class Store:
 
     def current(self, type_: str | None = None) -> Iterator[Version]:
         """The newest version of each resource that is not deleted, in the order of their birth."""
-        for versions in self._versions.values():
+        for versions in tuple(self._versions.values()):
             if not versions[-1].deleted and type_ in {None, versions[-1].type}:
                 yield versions[-1]
 

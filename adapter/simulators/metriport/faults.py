@@ -18,6 +18,7 @@ list-empty           the list shows nothing
 webhook-lost         the next webhook is never called
 webhook-twice        it is called twice
 webhook-late         it is called 60 seconds later
+webhook-again        it is called at once, and 60 seconds later under the same id, with links made anew
 url-expired          the next presigned link has expired already
 """
 
@@ -34,7 +35,7 @@ from adapter.simulators.metriport.answers import Refusal, as_json
 _SECONDS: Final = r":\d{1,6}(\.\d{1,6})?"
 _SHAPE: Final = re.compile(
     rf"apply-then-(drop|500|429)|apply-late{_SECONDS}|drop|404|500|503|429(:\d{{1,6}})?|slow{_SECONDS}|malformed|no-id"
-    rf"|redirect|list-lag{_SECONDS}|list-(repeat|move|empty)|webhook-(lost|twice|late)|url-expired",
+    rf"|redirect|list-lag{_SECONDS}|list-(repeat|move|empty)|webhook-(lost|twice|late|again)|url-expired",
     re.ASCII,
 )
 # Asked for by the part that they concern, not struck at a request.

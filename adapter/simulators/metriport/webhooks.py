@@ -68,6 +68,9 @@ class Webhooks:
         call = self._call(delivery, now)
         at = now + _LATE if fault == "webhook-late" else now
         self.due += [(at, call)] * (2 if fault == "webhook-twice" else 1)
+        if fault == "webhook-again":
+            same = str(json.loads(call.body)["meta"]["messageId"])
+            self.due.append((now + _LATE, self._call(delivery, now + _LATE, message_id=same)))
 
     def again(self, delivery: Delivery, now: datetime) -> dict[str, Any]:
         """Sends a kept delivery once more, under a new id and with links made anew; gives what is sent."""
@@ -92,9 +95,9 @@ class Webhooks:
         stated = {name: value for name, value in meta.items() if value is not None}
         return Delivery(id=self.ids.new(now), kind=kind, body=body, meta=stated, created_at=now)
 
-    def _call(self, delivery: Delivery, now: datetime) -> Call:
+    def _call(self, delivery: Delivery, now: datetime, *, message_id: str | None = None) -> Call:
         meta = {
-            "messageId": self.ids.new(now),
+            "messageId": message_id or self.ids.new(now),
             "when": instant(now),
             "type": delivery.kind,
             **delivery.meta,
