@@ -175,7 +175,7 @@ class Worker:
     async def _patrol(self) -> None:
         await patrol(self.context, in_flight=self.queue.in_work)
         self._patrolled.set()
-        await mind_withdrawals(self.context)
+        await mind_withdrawals(self.context, in_flight=self.queue.in_work)
         if self._holds_lane.is_set():
             await recover(self.context, in_flight=self.queue.in_work)
             await settled.close_settled(self.context)

@@ -84,11 +84,14 @@ class Doubt:
         )
 
 
-def resolve(doubts: Collection[Doubt], messages: Sequence[Message]) -> dict[int, Verdict]:
+def resolve(
+    doubts: Collection[Doubt], messages: Sequence[Message], *, is_whole: bool = True
+) -> dict[int, Verdict]:
     """The verdict on each row, by its id. `messages` are the listed ones that belong to nobody.
 
     Of the same content, k that fit n unknowns tell that the oldest k were sent and the rest were not; k > n tells
-    nothing, and neither does one that may be of either of two contents.
+    nothing, and neither does one that may be of either of two contents. Where the messages are not all that there
+    are, they are taken by the youngest that they fit: one that is heard of later may be too old for those.
     """
     contents: dict[str | None, list[Doubt]] = {}
     for doubt in doubts:
@@ -100,7 +103,7 @@ def resolve(doubts: Collection[Doubt], messages: Sequence[Message]) -> dict[int,
         if any(len(open_to[message.id]) > 1 for message in possible):
             verdicts |= _all(alike, "a message on Metriport's list fits it and another one as well", possible)
         else:
-            verdicts |= _of_one_content(alike, possible)
+            verdicts |= _of_one_content(alike, possible, oldest_first=is_whole)
     return verdicts
 
 
@@ -116,11 +119,15 @@ def _all(alike: Sequence[Doubt], why: str, candidates: Sequence[Message]) -> dic
     return {doubt.row.id: verdict for doubt in alike}
 
 
-def _of_one_content(alike: Sequence[Doubt], possible: Sequence[Message]) -> dict[int, Verdict]:
+def _of_one_content(
+    alike: Sequence[Doubt], possible: Sequence[Message], *, oldest_first: bool
+) -> dict[int, Verdict]:
     undated = any(doubt.since is None for doubt in alike)
     if undated and not all(any(doubt.is_referred_to_by(one) for doubt in alike) for one in possible):
         return _all(alike, "a message on Metriport's list may be it, or an older one like it", possible)
-    waiting = sorted(alike, key=lambda doubt: (doubt.since or _BEGINNING, doubt.row.id))
+    waiting = sorted(
+        alike, key=lambda doubt: (doubt.since or _BEGINNING, doubt.row.id), reverse=not oldest_first
+    )
     verdicts: dict[int, Verdict] = {}
     for message in sorted(possible, key=lambda message: (message.sent_at or _END, message.id)):
         # Those that began before it are the oldest of those that wait: taking them in order leaves out none.

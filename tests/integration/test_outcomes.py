@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from adapter.domain.mark import End, marks_on
 from adapter.domain.transmission import State
+from adapter.pipelines.outbound.track import put_off
 from adapter.simulators.metriport import SANDBOX_PATIENTS
 from tests.integration.people import communication, patient, stage
 from tests.virtual.loop import run
@@ -387,3 +389,20 @@ def test_an_opted_out_patient_is_held() -> None:
 
     assert clinic.communication("referral")["status"] == "on-hold"
     assert _code(clinic) == "held-patient-opted-out"
+
+
+def test_a_row_whose_step_somebody_else_did_meanwhile_is_not_put_off() -> None:
+    async def scenario() -> Site:
+        async with site() as clinic:
+            stage(clinic)
+            clinic.write(communication())
+            await clinic.passes(60)
+            assert clinic.adapter is not None
+            [row] = await clinic.adapter.ledger.all_of("referral")
+
+            await put_off(clinic.adapter.context, row)
+
+            assert await clinic.adapter.ledger.due(clinic.clock.now() + timedelta(days=1), limit=5) == []
+            return clinic
+
+    assert run(scenario()).communication("referral")["status"] == "completed"

@@ -10,11 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from adapter.config import FhirGroup, Settings
+from adapter.domain.received import communication_id
 from adapter.mapping.engine import Mappings
 from adapter.simulators import fhir, metriport
 from tests.simulation.authors import Authors
@@ -27,6 +28,7 @@ from tests.virtual.site import ADAPTER_URL, API_KEY, FHIR_URL, METRIPORT_URL, SE
 LONGEST_SECONDS: Final = 3.0 * 86400
 _ROUND: Final = 125.0  # longer than the slowest loop of the adapter
 _STEP: Final = 20.0
+_LISTED_AFTER: Final = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +193,7 @@ async def _print(stage: Theatre) -> object:
     if stage.metriport.next_at() is not None or any(process.life.paused for process in stage.living):
         return None
     communications = stage.fhir.resources("Communication")
-    if any(one["status"] == "preparation" for one in communications):
+    if any(one["status"] == "preparation" for one in communications) or _comes(stage, communications):
         return None
     async with stage._ledger._database.reading() as connection:
         scheduled, *ledger = (await connection.execute(_LEDGER)).one()
@@ -199,6 +201,16 @@ async def _print(stage: Theatre) -> object:
         return None
     versions = tuple(one["meta"]["versionId"] for one in communications)
     return (*ledger, versions, len(stage.posts), len(stage.processes))
+
+
+def _comes(stage: Theatre, communications: list[dict[str, Any]]) -> bool:
+    """Whether a message is not there yet that a reading of Metriport's list may still bring."""
+    shown = {one["id"] for one in communications}
+    return any(
+        communication_id(message.id) not in shown and stage.clock.now() - message.sent_at < _LISTED_AFTER
+        for message in stage.metriport.messages
+        if message.direction == "inbound"
+    )
 
 
 _LEDGER: Final = sa.text(

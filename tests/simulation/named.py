@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from tests.simulation.operations import CONTENT, LISTING, POST
+from tests.simulation.operations import CLAIM, CONTENT, LISTING, POST
 from tests.simulation.story import Arrival, Deed, Letter, Shock, Story
 
 _ONE: Final = Letter(id="letter-0", text="one", at=0.0)
 _SLOW: Final = Letter(id="letter-0", text="one", at=0.0, ends_after=400.0)
 _OTHER: Final = Letter(id="letter-1", text="other", at=400.0, ends_after=400.0)
+_SAME: Final = Letter(id="letter-1", text="one", at=0.0)
 _TO_ANOTHER: Final = Letter(id="letter-1", text="one", at=0.0, to="kidney", ends_after=400.0)
 
 
@@ -48,6 +49,39 @@ NAMED: Final = {
             "impatient-author", _SLOW, deeds=(Deed(at=30.0, letter="letter-0", kind="impatient", gap=0.0),)
         ),
         _story("completed-at-once", replace(_ONE, ends_after=0.0), slowness=0.2, seed=3),
+        _story(
+            "one-message-for-two",
+            replace(_ONE, ends_after=0.0),
+            _SAME,
+            faults={POST: ("slow:40",)},
+            shocks=(Shock(at=185.5, kind="ledger-rolled-back", seconds=5.0),),
+            replicas=2,
+            absence=20.0,
+            track=3.0,
+            seed=719,
+        ),
+        _story(
+            "answers-out-of-turn",
+            replace(_ONE, ends_after=400.0),
+            _SAME,
+            replace(_SAME, id="letter-2"),
+            faults={POST: ("apply-then-drop", "slow:15", "apply-then-drop")},
+            shocks=(Shock(at=13.9, kind="pause", seconds=300.0),),
+            slowness=0.2,
+            seed=6,
+        ),
+        _story(
+            "claim-unrecorded-and-overwritten",
+            _ONE,
+            faults={CLAIM: ("kill:applied",)},
+            deeds=(Deed(at=4.0, letter="letter-0", kind="blind-put", gap=0.0),),
+        ),
+        _story(
+            "claim-unrecorded-and-withdrawn",
+            _ONE,
+            faults={CLAIM: ("kill:applied",)},
+            deeds=(Deed(at=4.0, letter="letter-0", kind="withdraw", gap=0.0),),
+        ),
         _story("same-words-to-two", _ONE, _TO_ANOTHER, faults={POST: ("drop", "apply-then-drop")}),
         _story(
             "list-without-what-is-known",

@@ -12,6 +12,7 @@ LOOKS: Final = frozenset({"newest", "all_of", "in_states", "latest", "of_patient
 
 POST: Final = "POST message"
 LISTING: Final = "GET messages"
+CLAIM: Final = "FHIR PUT Communication/id"  # the first of them
 CONTENT: Final = "GET content"
 POST_FAULTS: Final = (
     "none", "apply-then-drop", "apply-then-500", "apply-then-429", "apply-late", "drop", "no-connection", "500", "503",
@@ -34,7 +35,7 @@ FAULTS: Final[dict[str, tuple[str, ...]]] = {
         "list-empty",
     ),
     "GET message": (*_READ, "malformed"),
-    CONTENT: (*_READ, "malformed", "404"),
+    CONTENT: (*_READ, "404"),
     "POST document": ("drop", "no-connection", "500", "429", "apply-then-drop", "malformed", "no-id"),
     "PUT upload": ("drop", "no-connection", "500", "apply-then-drop", "apply-then-500"),
 }

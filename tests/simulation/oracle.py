@@ -70,9 +70,10 @@ def judge(stage: Theatre, authors: Authors) -> Judgement:
     recorded = Counter(
         message
         for versions in histories.values()
-        for message in {mark.message for version in versions for mark in version.marks if mark.message}
+        for message in {mark.message for mark in versions[-1].marks if mark.message}
     )
-    _posts(stage, judgement)
+    ever = {mark.message for versions in histories.values() for version in versions for mark in version.marks}
+    _posts(stage, histories, judgement)
     _wishes(histories, judgement)
     for letter, versions in histories.items():
         _end(stage, letter, versions, judgement)
@@ -81,7 +82,7 @@ def judge(stage: Theatre, authors: Authors) -> Judgement:
     for message in stage.metriport.messages:
         if message.direction == "inbound":
             _received(stage, authors, message.id, judgement)
-        elif recorded[message.id] != 1 and not (held and not recorded[message.id]):
+        elif recorded[message.id] > 1 or (message.id not in ever and not held):
             judgement.unexpected.append(f"{message.id[:13]} is on {recorded[message.id]} Communications")
     judgement.ends.extend(stage.failures)
     return judgement
@@ -96,7 +97,7 @@ def _versions(stage: Theatre, authors: Authors, letter: str) -> list[_Version]:
     ]
 
 
-def _posts(stage: Theatre, judgement: Judgement) -> None:
+def _posts(stage: Theatre, histories: dict[str, list[_Version]], judgement: Judgement) -> None:
     """At most one message for each wish; of identical ones it does not matter whose it is."""
     shown = {message.id: message for message in stage.metriport.messages}
     applied: Counter[tuple[Any, ...]] = Counter()
@@ -109,9 +110,11 @@ def _posts(stage: Theatre, judgement: Judgement) -> None:
         applied[content] += 1
         alike = stage.letters[post.letter]
         rounds = {
-            (other.letter, other.round)
-            for other in stage.posts
-            if _content(stage.letters[other.letter]) == _content(alike)
+            (letter, mark.round)
+            for letter, versions in histories.items()
+            if _content(stage.letters[letter]) == _content(alike)
+            for version in versions
+            for mark in version.marks
         }
         own = {(post.letter, post.round)}
         wishes.setdefault(content, set()).update(own if alike.enclosure == "own" else rounds)

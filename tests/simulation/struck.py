@@ -43,7 +43,9 @@ class StruckLine(Line):
         kind = (operations.of_metriport if to_metriport else operations.of_fhir)(asked.method, asked.path)
         number, strikes = stage.next()
         fault, seconds = self._fault(kind, strikes)
-        points = {strike.point: strike.seconds for strike in strikes if strike.point}
+        points: dict[str, float] = {strike.point: strike.seconds for strike in strikes if strike.point}
+        if fault and fault.startswith("kill:"):
+            points, fault = {fault.removeprefix("kill:"): seconds}, None
         self._tell(f"#{number} {kind} {asked.path.rpartition('/')[2]}", kind, fault, sorted(points))
         await self._pass(self.latency())
         if "before" in points:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 
 from adapter.domain import evidence
 from adapter.domain.mark import marks_on, newest
+from adapter.domain.resolution import resolve as resolve_all
 from adapter.domain.rounds import Decision, Verdict, decide
 from adapter.domain.transmission import State
 from adapter.domain.writeback import written
@@ -20,8 +22,10 @@ from adapter.ledger.inbox import Inbox
 from adapter.ledger.tables import transmissions as table
 from adapter.pipelines.outbound import claim, look, resolve, transmit
 from adapter.ports.ledger import Delivery
+from tests.simulation import theatre
 from tests.simulation.history import play
 from tests.simulation.named import NAMED
+from tests.virtual.sqlite import empty_image
 
 Patch = pytest.MonkeyPatch
 
@@ -87,6 +91,37 @@ def _no_compare_and_set(patch: Patch) -> None:
     patch.setattr("adapter.ledger.transmissions.move", over_all)
 
 
+def _message_of_several(patch: Patch) -> None:
+    async def without_it() -> bytes:
+        ledger = sqlite3.connect(":memory:")
+        ledger.deserialize(await empty_image())
+        made = ledger.execute(
+            "SELECT name, sql FROM sqlite_schema WHERE tbl_name = 'transmissions' AND sql <> ''"
+        )
+        (_, table_made), *indexes = made.fetchall()
+        bare = table_made.replace("CONSTRAINT uq_transmissions_message UNIQUE (message)", "CHECK (1)")
+        assert bare != table_made
+        ledger.execute("DROP TABLE transmissions")
+        for statement in (bare, *(index for _, index in indexes)):
+            ledger.execute(statement)
+        ledger.commit()
+        return ledger.serialize()
+
+    patch.setattr(theatre, "empty_image", without_it)
+
+
+def _oldest_first(patch: Patch) -> None:
+    patch.setattr(resolve, "resolve", lambda doubts, messages, **_: resolve_all(doubts, messages))
+
+
+def _ready_is_unclaimed(patch: Patch) -> None:
+    async def as_it_is(context: Any, sighting: Any, mark: Any, row: Any) -> Any:
+        return row if row is not None else await row_of(context, sighting, mark, row)
+
+    row_of = look._row_of
+    patch.setattr(look, "_row_of", as_it_is)
+
+
 def _any_destination(patch: Patch) -> None:
     patch.setattr(evidence, "same", lambda _, __: True)
 
@@ -115,6 +150,10 @@ MUTATIONS: Final = [
     (_no_deadline, "pause-before-the-first-byte"),
     (_no_round_gate, "impatient-author"),
     (_no_compare_and_set, "completed-at-once"),
+    (_message_of_several, "one-message-for-two"),
+    (_oldest_first, "answers-out-of-turn"),
+    (_ready_is_unclaimed, "claim-unrecorded-and-overwritten"),
+    (_ready_is_unclaimed, "claim-unrecorded-and-withdrawn"),
     (_any_destination, "same-words-to-two"),
     (_any_list, "list-without-what-is-known"),
     (_seen_is_done, "given-up-and-told-again"),

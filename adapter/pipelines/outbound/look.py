@@ -90,18 +90,28 @@ async def patrol(context: Context, *, in_flight: Container[str] = ()) -> int:
 
 async def _compare(context: Context, sighting: Sighting, mark: Mark) -> bool:
     row = await context.ledger.newest(sighting.id)
-    if row is None or row.round < mark.round:
-        return await _rebuild(context, sighting, mark) is not None
+    claimed = await _row_of(context, sighting, mark, row)
+    if row is None or claimed is not row:
+        return claimed is not None
     now = context.clock.now()
-    if row.state is State.READY:
-        # The claim landed after its writer had stopped waiting for it. Nothing was sent by it, but who can be sure?
-        return await unknown(context, row, "the claim was found without a send", mark=mark) is not None
     if row.mark.progress > mark.progress and row.write_at is None:
         await context.ledger.change(row, row.state, now=now, event="behind", write_at=now)
     return False
 
 
-async def mind_withdrawals(context: Context) -> None:
+async def _row_of(
+    context: Context, sighting: Sighting, mark: Mark, row: Transmission | None
+) -> Transmission | None:
+    """The newest row, brought to what the mark tells: rebuilt, or of unknown outcome, where it knew of no claim."""
+    if row is None or row.round < mark.round:
+        return await _rebuild(context, sighting, mark)
+    if row.state is State.READY and row.round == mark.round:
+        # The claim landed after its writer had stopped waiting for it. Nothing was sent by it, but who can be sure?
+        return await unknown(context, row, "the claim was found without a send", mark=mark)
+    return row
+
+
+async def mind_withdrawals(context: Context, *, in_flight: Container[str] = ()) -> None:
     """What its author took back after it had gone: a person is told, also where nothing else is to be written."""
     since = instant_text(context.clock.now() - _MINDED)
     parameters = [
@@ -112,8 +122,9 @@ async def mind_withdrawals(context: Context) -> None:
     async for communication in context.fhir.search("Communication", parameters):
         mark = newest(marks_on(communication))
         row = await context.ledger.newest(str(communication["id"]))
-        if row is None and mark is not None and not has_foreign_mark(communication):
-            row = await _rebuild(context, sighting_of(communication, context), mark)
+        sighting = sighting_of(communication, context)
+        if mark is not None and not has_foreign_mark(communication) and sighting.id not in in_flight:
+            row = await _row_of(context, sighting, mark, row)
         if row is None or row.message is None or not authors_own(communication, row.mark):
             continue
         await say_withdrawn_late(context, row)
@@ -182,9 +193,7 @@ async def _is_answered(context: Context, communication: Resource) -> bool:
 
 
 async def _put_back(context: Context, sighting: Sighting, known: Mark, communication: Resource) -> None:
-    row = await context.ledger.newest(sighting.id)
-    if row is None or row.round < known.round:
-        row = await _rebuild(context, sighting, known)
+    row = await _row_of(context, sighting, known, await context.ledger.newest(sighting.id))
     if row is None:
         return
     noted = await context.ledger.change(

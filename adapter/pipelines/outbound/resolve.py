@@ -223,7 +223,8 @@ async def witness(context: Context, message_id: str) -> None:
     except (Rejected, MappingError) as trouble:
         _log.warning("event.not-matched", message=message_id, error=type(trouble).__name__)
         return
-    verdicts = resolve([case.doubt(context, message.patient) for case in cases], [message])
+    doubts = [case.doubt(context, message.patient) for case in cases]
+    verdicts = resolve(doubts, [message], is_whole=False)
     for case in cases:
         verdict = verdicts[case.row.id]
         if isinstance(verdict, Found):

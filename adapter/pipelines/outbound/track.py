@@ -92,7 +92,7 @@ async def put_off(context: Context, row: Transmission) -> None:
     again = now + patience(present, now=now)
     if present.write_at is not None and present.write_at <= now:
         await context.ledger.change(present, present.state, now=now, event="waits", write_at=again)
-    else:
+    elif present.due_at is not None:
         await context.ledger.change(present, present.state, now=now, event="waits", due_at=again)
 
 

@@ -114,6 +114,14 @@ def test_the_oldest_message_goes_to_the_oldest_claim() -> None:
     }
 
 
+def test_a_message_that_was_heard_of_alone_goes_to_the_youngest_claim_before_it() -> None:
+    doubts = [doubt(1, since=after(0)), doubt(2, since=after(300)), doubt(3, since=after(900))]
+
+    verdicts = resolve(doubts, [listed(at=301)], is_whole=False)
+
+    assert [n for n, verdict in verdicts.items() if isinstance(verdict, Found)] == [2]
+
+
 def test_more_than_there_are_claims_is_nothing_to_go_by() -> None:
     verdicts = resolve([doubt(1)], [listed("b"), listed("a")])
 
