@@ -20,6 +20,8 @@ from adapter.domain.canonical import (
 )
 from adapter.domain.received import communication_id
 from adapter.mapping import resources
+from adapter.pipelines.inbound.context import RECEIVED
+from adapter.ports.ledger import Delivery
 from adapter.simulators.metriport import SANDBOX_PATIENTS
 from tests.integration.people import MEDIUM, patient
 from tests.virtual.loop import run
@@ -645,3 +647,86 @@ def test_a_lost_ledger_brings_nothing_in_twice() -> None:
 
     assert len(inbound(clinic)) == 1
     assert set(versions(clinic).values()) == {1}
+
+
+@pytest.mark.parametrize("fault", ["412", "422"])
+def test_a_match_that_cannot_be_written_now_is_written_later(
+    fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
+        await clinic.passes(60)
+        clinic.fhir.add_fault("POST", "", fault, times=1)
+        _answer(clinic, CHOSEN)
+        await clinic.passes(80)
+
+    clinic = at(visit)
+
+    assert capsys.readouterr().out.count("task.waits") == 1
+    assert inbound(clinic)[0]["subject"] == {"reference": "Patient/maple"}
+
+
+@pytest.mark.parametrize(
+    ("focus", "state"),
+    [("Patient/maple", "applied"), ("Communication/other", "open")],
+    ids=["nothing", "ours"],
+)
+def test_a_task_about_something_else_moves_nothing(focus: str, state: str) -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.write({"resourceType": "Communication", "id": "other", "status": "completed"})
+        clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
+        await clinic.passes(60)
+        _answer(clinic, CHOSEN)
+        [task] = clinic.fhir.resources("Task")
+        clinic.write({**task, "focus": {"reference": focus}})
+        await clinic.passes(60)
+
+    clinic = at(visit)
+
+    [task] = clinic.fhir.resources("Task")
+    assert task["businessStatus"]["coding"][0]["code"] == state
+    assert "subject" not in inbound(clinic)[0]
+    assert len(clinic.fhir.history("Communication", "other")) == 1
+
+
+def test_a_kept_call_in_which_nothing_is_told_ends_with_a_question() -> None:
+    async def visit(clinic: Site) -> None:
+        assert clinic.adapter is not None
+        await clinic.adapter.ledger.keep(
+            Delivery(
+                delivery_id="d1", kind=RECEIVED, received_at=clinic.clock.now(), body=b"{}", message="m1"
+            )
+        )
+        await clinic.passes(60)
+
+    clinic = at(visit)
+
+    [task] = clinic.fhir.resources("Task")
+    assert "no message in it" in task["description"]
+
+
+def test_a_kept_status_that_cannot_be_read_keeps_no_other_from_being_taken() -> None:
+    async def visit(clinic: Site) -> None:
+        assert clinic.adapter is not None
+        ledger, now = clinic.adapter.ledger, clinic.clock.now()
+        await ledger.keep(Delivery(delivery_id="d1", kind="message.status", received_at=now, body=b"[1"))
+        await clinic.passes(60)
+        assert await ledger.waiting(now=clinic.clock.now(), limit=5) == []
+
+    assert at(visit).metriport.messages == []
+
+
+def test_an_attachment_inside_that_is_too_large_is_told_to_a_person() -> None:
+    async def visit(clinic: Site) -> None:
+        small = clinic.settings.inbound.model_copy(update={"most_bytes": 4})
+        clinic.settings = clinic.settings.model_copy(update={"inbound": small})
+        await clinic.stop()
+        await clinic.start()
+        clinic.metriport.receive(clinic.clock.now(), **message(attachmentsAs="inside"))
+        await clinic.passes(60)
+
+    clinic = at(visit)
+
+    [task] = clinic.fhir.resources("Task")
+    assert "more than 4 bytes" in task["description"]
+    assert inbound(clinic) == []

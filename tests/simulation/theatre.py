@@ -176,7 +176,9 @@ class Theatre(Site):
         self.say(f"life {self.processes.index(process) + 1} is stopped")
         for task in process.tasks:
             task.cancel()
-        await asyncio.wait(process.tasks)
+        going: set[asyncio.Task[Any]] = set(process.tasks)
+        while going and not process.life.dead:  # a kill may come while it is stopping
+            _, going = await asyncio.wait(going, timeout=1.0)
         if not process.life.dead:
             process.life.dead = True
             self._abandoned.extend(process.life.tasks)
