@@ -391,6 +391,7 @@ async def adapter(
                 rhythm=rhythm
                 or Rhythm(
                     sweep=settings.watch.sweep_seconds,
+                    answers=settings.watch.sweep_seconds,
                     patrol=settings.watch.patrol_seconds,
                     reconcile=settings.inbound.reconcile_seconds,
                 ),
