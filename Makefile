@@ -6,7 +6,7 @@ UV     := $(BIN)/uv
 ONCE   ?=
 FHIR   ?= simulator
 OF     ?= random
-UNTIL  ?= 100000
+UNTIL  ?= 200000
 
 .PHONY: demo test lint bench simulate lock
 
@@ -31,10 +31,7 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 test: $(VENV)/.dev
-	$(BIN)/coverage erase
 	$(BIN)/python -m tests.side_by_side
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' -s

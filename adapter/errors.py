@@ -83,3 +83,11 @@ class Unresolved(AdapterError):
 
 class IllegalTransition(AdapterError):
     """A state change that the table does not have."""
+
+
+def place(error: BaseException) -> str:
+    """File and line where it happened: what can be said of an unforeseen error without its text."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else "unknown"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
@@ -11,12 +10,12 @@ from typing import Final
 
 import structlog
 
-from adapter.errors import AdapterError, ConfigError, Temporary
+from adapter.domain.pauses import spread, until_retry
+from adapter.errors import AdapterError, ConfigError, Temporary, place
 
 _log = structlog.get_logger(__name__)
 
 _LONGEST_PAUSE: Final = 120.0
-_SPREAD: Final = 0.2
 
 
 async def forever(
@@ -66,22 +65,3 @@ async def forever(
             # Not wait_for: Python 3.11's loses a cancellation that meets the bell.
             async with asyncio.timeout(pause):
                 await bell.wait()
-
-
-def until_retry(error: Exception, *, now: datetime) -> float:
-    """Seconds that the neighbour asked for (`Retry-After`); 0 when it said nothing."""
-    at = error.retry_at if isinstance(error, Temporary) else None
-    return max((at - now).total_seconds(), 0.0) if at else 0.0
-
-
-def spread() -> float:
-    """A factor a little above 1, so that what failed together does not come back together."""
-    return 1 + random.random() * _SPREAD  # noqa: S311  # no secret
-
-
-def place(error: BaseException) -> str:
-    """File and line where it happened: what can be said of an unforeseen error without its text."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else "unknown"

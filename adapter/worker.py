@@ -12,11 +12,12 @@ import structlog
 
 from adapter.domain.bell import Bell
 from adapter.domain.episode import Episodes
+from adapter.domain.pauses import spread, until_retry
 from adapter.domain.ranking import Rank
 from adapter.domain.reasons import Reason
 from adapter.domain.transmission import State, Transmission
-from adapter.errors import AdapterError, ConfigError, Conflict, MappingError, Rejected, Temporary
-from adapter.loops import forever, place, spread, until_retry
+from adapter.errors import AdapterError, ConfigError, Conflict, MappingError, Rejected, Temporary, place
+from adapter.loops import forever
 from adapter.pipelines.inbound import arrivals
 from adapter.pipelines.inbound.arrivals import arrive, renew
 from adapter.pipelines.inbound.context import RECEIVED
@@ -117,7 +118,7 @@ class Worker:
             self._loop("patrol", self._patrol, self.rhythm.patrol, None),
             self._loop("track", self._track, self.rhythm.track, None),
             self._loop("deliveries", self._deliveries, self.rhythm.sweep, self._mail),
-            self._loop("arrivals", self._arrivals, self.rhythm.sweep, self._parcels),
+            self._loop("arrivals", self._arrivals, self.rhythm.track, self._parcels),
             self._loop("reconcile", self._reconcile, self.rhythm.reconcile, None),
             self._loop("answers", self._answers, self.rhythm.answers, None),
             self._loop("lease", self._lease, self.rhythm.lease / 3, None),
@@ -188,7 +189,7 @@ class Worker:
     async def _arrivals(self) -> None:
         """Starts on each received message by itself: a slow link keeps no other from being fetched while it lives.
 
-        Only where the lane is held, so that of several replicas one writes.
+        Only where the lane is held, so that of several replicas one writes: often, for another may have been told.
         """
         await self._holds_lane.wait()
         ended = [name for name, task in self._arriving.items() if task.done()]
@@ -249,9 +250,9 @@ class Worker:
                 self._take_again(await self.resolver.resolve(row))
         except ConfigError:
             raise
-        except Exception:
+        except Exception as error:
             # The next time round others come first: what one row runs into must not keep them from theirs.
-            await put_off(self.context, row)
+            await put_off(self.context, row, error)
             raise
 
     def _take_again(self, prepared: list[Prepared]) -> None:

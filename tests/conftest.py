@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import pytest
 
+from tests.integration.canary import everyday_leaks_in
 from tests.neighbours import chromium as browser
 from tests.neighbours import hapi, postgresql
 from tests.neighbours.report import Missing, Report
@@ -23,10 +24,26 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_REPORT] = Report.from_environment()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Every test is a test of the log as well: whatever it has the adapter log, at debug level, tells of nobody."""
+    report = yield
+    if report.passed:
+        logged = "\n".join(text for _, text in report.sections)
+        # A process of its own leaves its log beside what else it has.
+        folder = getattr(item, "funcargs", {}).get("tmp_path") if report.when == "teardown" else None
+        files = [file.read_text("utf-8", "replace") for file in folder.rglob("*.log")] if folder else []
+        if leaks := [leak for text in (logged, *files) for leak in everyday_leaks_in(text)]:
+            report.outcome = "failed"
+            report.longrepr = "\n".join(["The log tells of people:", *leaks[:10]])
+    return report
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
     """Outermost of its hooks, so that nothing but the closing line comes after it."""
     yield
+    terminalreporter.config.stash[_REPORT].save()
     terminalreporter.section("neighbours")
     for line in terminalreporter.config.stash[_REPORT].lines():
         terminalreporter.line(line)

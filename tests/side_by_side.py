@@ -1,11 +1,13 @@
-"""Runs the whole suite as three: what computes, what starts processes, and what real HAPI takes part in.
+"""Runs the whole suite as four: what computes, the simulation, what starts processes, and what real HAPI takes part in.
 
-Each is one pytest under coverage. The first computes, the others mostly wait, so together they take little longer than
-the slowest of them. What the others say is shown when the first is done; the exit status is 1 when any failed.
+Each is one pytest, all but the simulation under coverage. The last two mostly wait, so together they take little longer
+than the slowest of them. What the others say is shown when the first is done, then what was covered, and at last which
+neighbours took part. The exit status is 1 when any failed, or something is not covered.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,8 +15,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+from tests.neighbours.report import FOLDER, Report
+
 TESTS: Final = Path(__file__).parent
 REAL: Final = ("contract", "e2e")
+# Measured it would play a third of the histories, and it is no proof of a line that it happened to pass through it.
+SIMULATION: Final = TESTS / "simulation"
 # A file that is missing here runs all the same, with a HAPI of its own: one does, so that all take equally long.
 HAPI: Final = (
     "contract/fhir",
@@ -28,36 +34,49 @@ HAPI: Final = (
 
 def main() -> int:
     """The exit status."""
-    alone = [path for path in TESTS.iterdir() if path.name not in REAL and any(path.glob("**/test_*.py"))]
+    apart = {SIMULATION, *(TESTS / name for name in REAL)}
+    alone = [path for path in TESTS.iterdir() if path not in apart and any(path.glob("**/test_*.py"))]
     real = [path for name in REAL for path in (TESTS / name).iterdir() if _has_tests(path)]
     hapi = [path for pattern in HAPI for path in TESTS.glob(pattern)]
     others = [path for path in real if path not in hapi]
     with ExitStack() as stack:
+        reports = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        os.environ[FOLDER] = str(reports)
+        _coverage("erase")
         background = []
-        for paths in (hapi, others):
+        for command in (
+            _pytest([SIMULATION]),
+            _pytest(hapi, measured="thread,greenlet"),
+            _pytest(others, measured="thread,greenlet"),
+        ):
             said = stack.enter_context(tempfile.TemporaryFile())
-            process = subprocess.Popen(
-                _pytest(paths, "thread,greenlet"), stdout=said, stderr=subprocess.STDOUT
-            )
+            process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
             background.append((stack.enter_context(process), said))
         # Their ledger never leaves the thread; to follow greenlets takes longer than all the rest of the measuring.
-        failed = subprocess.run(_pytest(alone, "thread"), check=False).returncode != 0
+        failed = subprocess.run(_pytest(alone, measured="thread"), check=False).returncode != 0
         for process, said in background:
             failed |= process.wait() != 0
             said.seek(0)
             sys.stdout.buffer.write(said.read())
             sys.stdout.flush()
+        failed |= _coverage("combine", "--quiet") | _coverage("report")
+        sys.stdout.write("\n".join(["", "Neighbours that took part:", *Report.joined(reports).lines(), ""]))
     return int(failed)
+
+
+def _coverage(*arguments: str) -> bool:
+    """Whether it failed."""
+    return subprocess.run([sys.executable, "-m", "coverage", *arguments], check=False).returncode != 0
 
 
 def _has_tests(path: Path) -> bool:
     return path.match("test_*.py") or any(path.glob("test_*.py"))
 
 
-def _pytest(paths: list[Path], concurrency: str) -> list[str]:
+def _pytest(paths: list[Path], *, measured: str | None = None) -> list[str]:
     chosen = sorted(str(path.relative_to(TESTS.parent)) for path in paths)
-    coverage = [sys.executable, "-m", "coverage", "run", f"--concurrency={concurrency}"]
-    return [*coverage, "-m", "pytest", *chosen]
+    coverage = ["-m", "coverage", "run", f"--concurrency={measured}"] if measured else []
+    return [sys.executable, *coverage, "-m", "pytest", *chosen]
 
 
 if __name__ == "__main__":

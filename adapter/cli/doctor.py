@@ -16,15 +16,15 @@ from adapter.config import Settings, load
 from adapter.errors import AdapterError, ConfigError
 from adapter.fhir.client import FhirClient
 from adapter.fhir.probe import Probe, probe
-from adapter.fhir.subscription import differences
+from adapter.fhir.subscription import REQUESTED, differences
 from adapter.ledger.database import parse_url
 from adapter.ledger.insights import open_insights
 from adapter.mapping.engine import Mappings
 from adapter.metriport.client import Account, MetriportClient
 from adapter.wiring import SystemClock, Transports, neighbours, policy_of, wanted_subscription
 
-# Without these nothing can be sent safely; the others cost speed or comfort.
-_NEEDED = frozenset({Probe.IF_MATCH, Probe.MARKER_SEARCH, Probe.PAGING})
+# Without these nothing can be sent safely, or nothing received be written; the others cost speed or comfort.
+_NEEDED = frozenset({Probe.IF_MATCH, Probe.MARKER_SEARCH, Probe.PAGING, Probe.TRANSACTION})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Finding:
 
 @app.command()
 def doctor(json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Check the settings and both neighbours. Exit code 1 when something keeps messages from being sent."""
+    """Check the settings and both neighbours. Exit code 1 when something keeps messages from being sent or received."""
     _show(asyncio.run(_all(load(config))), json=json)
 
 
@@ -112,6 +112,10 @@ async def _doorbell(settings: Settings, fhir: FhirClient) -> AsyncIterator[Findi
         yield Finding(
             part=part, level="warning", sentence=f"{state}, and differs in {', '.join(wrong)}; run subscribe."
         )
+    elif there.get("status") == REQUESTED:
+        hint = "for longer than some seconds, Subscriptions are switched off there"
+        switch = "HAPI: hapi.fhir.subscription.resthook_enabled=true"
+        yield Finding(part=part, level="warning", sentence=f"{state}, not active: {hint} ({switch}).")
     else:
         yield Finding(
             part=part, level="ok", sentence=f"{state}. Only arriving notifications prove that it rings."

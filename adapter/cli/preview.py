@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import simplejson
 import typer
@@ -14,17 +16,16 @@ from adapter.config import Settings, load
 from adapter.domain.attachment import Content
 from adapter.domain.reasons import Reason
 from adapter.domain.resource import Resource
+from adapter.domain.rounds import PREPARATION
 from adapter.errors import ConfigError, Unresolved
 from adapter.pipelines.outbound.context import Context
-from adapter.pipelines.outbound.prepare import Plan, plan, render
+from adapter.pipelines.outbound.prepare import Plan, plan, render, texts_of
 from adapter.wiring import SystemClock, Transports, context_of
 
-READ_ELEMENTS = frozenset(
-    {
-        "resourceType", "id", "meta", "status", "medium", "category", "priority", "subject", "recipient",
-        "topic", "reasonCode", "payload", "contained",
-    }
-)  # fmt: skip
+# What the adapter works with, or carries in whole: no template has to name it.
+_WORKED_WITH: Final = frozenset(
+    {"resourceType", "id", "meta", "status", "medium", "subject", "recipient", "payload", "contained"}
+)
 
 
 @app.command()
@@ -38,7 +39,7 @@ def preview(
 
 def _show(shown: dict[str, Any]) -> None:
     print_json(shown)
-    if shown["call"] is None:
+    if not shown["wouldBeSent"]:
         raise typer.Exit(1)
 
 
@@ -51,29 +52,56 @@ async def _preview(settings: Settings, source: str) -> dict[str, Any]:
             await _stored(context, source) if source.startswith("Communication/") else _file(source)
         )
         planned = await plan(context, communication)
-        marked = context.policy.marker.on(communication)
         if isinstance(planned, Reason):
-            return {
-                "call": None,
-                "reason": {"code": planned.code, "sentence": planned.sentence},
-                "marked": marked,
-            }
+            shown = {"call": None, "reason": {"code": planned.code, "sentence": planned.sentence}}
+        else:
+            shown = _plan(context, planned)
+        why = _unasked(context, communication)
         return {
-            "call": _call(context, planned),
-            "uploads": [
-                {
-                    "where": one.where,
-                    "title": one.title,
-                    "contentType": one.content_type,
-                    "bytes": len(one.data),
-                }
-                for one in planned.contents
-                if isinstance(one, Content)
-            ],
-            "notTransmitted": sorted(set(communication) - READ_ELEMENTS),
-            "marked": marked,
-            "wouldBeSent": marked and communication.get("status") == "preparation",
+            **shown,
+            **({"notAsked": why} if why else {}),
+            "wouldBeSent": shown["call"] is not None and not why,
         }
+
+
+def _unasked(context: Context, communication: Resource) -> str | None:
+    """Why nobody asks for it to be sent, if so."""
+    if not context.policy.marker.on(communication):
+        marker = context.policy.marker
+        return f"It does not carry the marker: {marker.element}={marker.token}."
+    if (status := communication.get("status")) != PREPARATION:
+        return f"Its status is {status}; {PREPARATION} asks for it to be sent."
+    return None
+
+
+def _plan(context: Context, planned: Plan) -> dict[str, Any]:
+    return {
+        "call": _call(context, planned),
+        "uploads": [
+            {
+                "where": one.where,
+                "title": one.title,
+                "contentType": one.content_type,
+                "bytes": len(one.data),
+            }
+            for one in planned.contents
+            if isinstance(one, Content)
+        ],
+        "notTransmitted": sorted(_not_transmitted(context, planned)),
+    }
+
+
+def _not_transmitted(context: Context, planned: Plan) -> Iterator[str]:
+    """The elements without which the call would be the same."""
+
+    def made(communication: Resource) -> object:
+        texts = texts_of(context, communication, reference="")
+        return texts, _call(context, replace(planned, communication=communication))
+
+    whole = made(planned.communication)
+    for name in planned.communication.keys() - _WORKED_WITH:
+        if made({key: value for key, value in planned.communication.items() if key != name}) == whole:
+            yield name
 
 
 def _call(context: Context, planned: Plan) -> dict[str, Any]:

@@ -50,10 +50,13 @@ def reconcile(
 ) -> None:
     """Rebuild work from the marks on the FHIR server, and take in what Metriport lists. While `run` is stopped."""
     configure(level="error", style="console")
-    shown = console.is_terminal and not json
+    _show(_watched(load(config), since=timedelta(days=days), quiet=json), json=json)
+
+
+def _watched(settings: Settings, *, since: timedelta, quiet: bool) -> Report:
+    shown = console.is_terminal and not quiet
     with Progress(console=console, transient=True, disable=not shown) as progress:
-        report = asyncio.run(_reconcile(load(config), since=timedelta(days=days), progress=progress))
-    _show(report, json=json)
+        return asyncio.run(_reconcile(settings, since=since, progress=progress))
 
 
 def _show(report: Report, *, json: bool) -> None:

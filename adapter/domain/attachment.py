@@ -67,20 +67,35 @@ def check_bytes(attachment: Mapping[str, Any], data: bytes, *, where: str) -> Re
         return unreadable(where, "it is empty")
     if len(data) > MOST_BYTES:
         return reason("refused-attachment-too-large", where=where, limit=MOST_BYTES)
-    size = attachment.get("size")
+    why = stated(attachment).misfit(size=len(data), sha1=hashlib.sha1(data, usedforsecurity=False).digest())
+    return unreadable(where, why) if why else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stated:
+    """What an Attachment says of its bytes; `None` where it says nothing."""
+
+    size: int | Decimal | None = None
+    sha1: bytes | None = None
+
+    def misfit(self, *, size: int, sha1: bytes) -> str | None:
+        """In what these bytes are others; `None` when they fit."""
+        if self.size is not None and self.size != size:
+            return f"its size is stated as {self.size} bytes and is {size}"
+        if self.sha1 is not None and self.sha1 != sha1:
+            return "its bytes do not fit its hash"
+        return None
+
+
+def stated(attachment: Mapping[str, Any]) -> Stated:
+    """What the Attachment says of its bytes."""
+    size, digest = attachment.get("size"), attachment.get("hash")
     # A whole number of more than 18 digits arrives as Decimal. `True` is an int to Python, and no size.
-    if isinstance(size, int | Decimal) and not isinstance(size, bool) and size != len(data):
-        return unreadable(where, f"its size is stated as {size} bytes and is {len(data)}")
-    digest = _stated_sha1(attachment.get("hash"))
+    counted = isinstance(size, int | Decimal) and not isinstance(size, bool)
+    sha1 = _decoded(digest) if isinstance(digest, str) else None
     # R4 says SHA-1; FIPS 180 in an older build. A digest of another length is somebody's own and proves nothing.
-    if digest is not None and digest != hashlib.sha1(data, usedforsecurity=False).digest():
-        return unreadable(where, "its bytes do not fit its hash")
-    return None
-
-
-def _stated_sha1(value: object) -> bytes | None:
-    digest = _decoded(value) if isinstance(value, str) else None
-    return digest if digest is not None and len(digest) == _SHA1_BYTES else None
+    proves = sha1 is not None and len(sha1) == _SHA1_BYTES
+    return Stated(size=size if counted else None, sha1=sha1 if proves else None)
 
 
 @dataclass(frozen=True, kw_only=True)

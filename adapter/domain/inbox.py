@@ -177,11 +177,16 @@ def saved(resource: Resource, *, version: str | None = None) -> dict[str, Any]:
 
 
 def owned_by(binary: str, owner: str) -> dict[str, Any]:
-    """The entry that changes a Binary's `securityContext` and leaves its bytes where they are (JSON Patch, RFC 6902)."""
-    patch = [{"op": "add", "path": "/securityContext", "value": {"reference": owner}}]
+    """The entry that changes a Binary's `securityContext` and leaves its bytes where they are."""
+    return patched(f"Binary/{binary}", "/securityContext", {"reference": owner})
+
+
+def patched(url: str, path: str, value: object) -> dict[str, Any]:
+    """The entry of a transaction that sets one part of a resource and leaves the others (JSON Patch, RFC 6902)."""
+    patch = [{"op": "add", "path": path, "value": value}]
     data = base64.b64encode(json.dumps(patch).encode()).decode()
     resource = {"resourceType": "Binary", "contentType": "application/json-patch+json", "data": data}
-    return {"resource": resource, "request": {"method": "PATCH", "url": f"Binary/{binary}"}}
+    return {"resource": resource, "request": {"method": "PATCH", "url": url}}
 
 
 def transaction(entries: Sequence[Mapping[str, Any]]) -> Resource:

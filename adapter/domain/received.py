@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from adapter.domain.attachment import Stated
 from adapter.domain.canonical import own_id
 from adapter.domain.resource import text
 
@@ -33,6 +34,7 @@ class Linked:
     """The bytes are behind a presigned link, which lives minutes and is a credential."""
 
     url: str = field(repr=False)
+    stated: Stated = field(default_factory=Stated)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from adapter.domain.canonical import own_id
+from adapter.domain.inbox import patched, saved, transaction
 from adapter.domain.marker import Marker
 from adapter.domain.resource import Resource, version_of
 from adapter.domain.rounds import PREPARATION
@@ -27,6 +28,7 @@ class Probe(StrEnum):
     IF_MATCH = "if-match"
     HISTORY = "history"
     PAGING = "paging"
+    TRANSACTION = "transaction"
     MARKER_SEARCH = "marker-search"
     STRICT_SEARCH = "strict-search"
     SORT = "sort"
@@ -116,7 +118,12 @@ def _own(name: str, *, text: str = "may be deleted") -> Resource:
 async def _updates(fhir: FhirClient, made: list[Resource]) -> list[Finding]:
     if not made:
         return []
-    return [await _if_match(fhir, made[0]), await _history(fhir, made[0]), await _paging(fhir, made)]
+    return [
+        await _if_match(fhir, made[0]),
+        await _history(fhir, made[0]),
+        await _paging(fhir, made),
+        await _transaction(fhir, made),
+    ]
 
 
 async def _if_match(fhir: FhirClient, own: Resource) -> Finding:
@@ -184,6 +191,34 @@ async def _paging(fhir: FhirClient, made: list[Resource]) -> Finding:
         sentence=f"Of {len(ids)} resources just written, a search by page shows {len(found)}. If the server indexes "
         "later, messages start later; if it does not page, some are never found.",
     )
+
+
+async def _transaction(fhir: FhirClient, made: Sequence[Resource]) -> Finding:
+    whole = saved({**_own("", text="in a transaction"), "id": made[0]["id"]})
+    part = patched(f"Basic/{made[1]['id']}", "/code", _own("", text="patched in a transaction")["code"])
+    if await _is_taken(fhir, [whole, part]):
+        return Finding(
+            probe=Probe.TRANSACTION,
+            ok=True,
+            sentence="What belongs together is written at once, or not at all.",
+        )
+    return Finding(
+        probe=Probe.TRANSACTION,
+        ok=False,
+        sentence="A JSON Patch within a transaction is refused: a message that a person has matched to its patient "
+        "stays without one, and its Task stays open. Allow PATCH to the adapter's account."
+        if await _is_taken(fhir, [whole])
+        else "Transactions are refused, so nothing that comes in can be written. Switch them on, and allow them to "
+        "the adapter's account.",
+    )
+
+
+async def _is_taken(fhir: FhirClient, entries: Sequence[Mapping[str, Any]]) -> bool:
+    try:
+        await fhir.transaction(transaction(entries))
+    except (Conflict, Rejected):
+        return False
+    return True
 
 
 async def _marker_search(fhir: FhirClient, marker: Marker, extra: Sequence[tuple[str, str]]) -> Finding:

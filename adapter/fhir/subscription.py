@@ -19,6 +19,7 @@ from adapter.errors import ConfigError, Conflict, Rejected, Temporary
 from adapter.fhir import wire
 from adapter.fhir.client import FhirClient
 
+REQUESTED: Final = "requested"  # until the server activates it, which takes HAPI some seconds
 _ATTEMPTS: Final = 4
 _READABLE: Final = ":/|,$"  # left as they are in the criteria: servers compare and people read it
 _STOPPED: Final = ("error", "off")
@@ -75,7 +76,7 @@ def wanted(
     return {
         "resourceType": "Subscription",
         "id": own_id("subscription", endpoint),
-        "status": "requested",
+        "status": REQUESTED,
         "reason": "Tells the messaging adapter that a Communication waits to be sent.",
         "criteria": criteria(marker, extra=extra),
         "channel": {

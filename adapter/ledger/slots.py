@@ -81,9 +81,9 @@ class Slots:
         free = sa.or_(lane.c.holder == holder, lane.c.holder.is_(None), lane.c.until <= now)
         take = sa.update(lane).where(lane.c.account == self._account, free).values(lease)
         async with self._database.writing() as connection:
-            if await insert_once(connection, lane, {"account": self._account, **lease}) is not None:
+            if (await connection.execute(take)).rowcount == 1:
                 return True
-            return (await connection.execute(take)).rowcount == 1
+            return await insert_once(connection, lane, {"account": self._account, **lease}) is not None
 
     @whole
     async def leave_lane(self, holder: str) -> None:

@@ -1,6 +1,6 @@
 """The examples that stand beside a mapping: `outbound/message.examples.json` beside `outbound/message.json.j2`.
 
-A list of objects with `about`, `context` and `expected`. They show authors the context, and `mappings check` holds
+A list of objects with `about`, `context` and `expected`. They show authors the context, and `doctor` holds
 the mapping to them. Their people and texts are invented.
 """
 

@@ -9,12 +9,14 @@ from urllib.parse import quote
 
 import simplejson
 
+from adapter.domain.attachment import stated
+from adapter.domain.received import Linked
 from adapter.domain.resource import Resource, items, obj, text
 from adapter.errors import Rejected, Temporary
 from adapter.metriport import wire
 from adapter.metriport.account import Deliveries, WebhookRequest
 from adapter.metriport.api import PAGE, Query
-from adapter.ports.mail import Direction, Listed
+from adapter.ports.mail import Direction, Listed, Missed
 
 _RECEIVED: Final = "message.received"
 _NOT_FOUND: Final = 404
@@ -35,12 +37,12 @@ class MetriportMail(Deliveries):
                 if not error.issues:
                     raise  # the account is refused, not this one call
 
-    async def missed(self, *, since: datetime) -> AsyncIterator[str]:
-        """The ids of the calls about received messages that Metriport first made since then, and nobody took."""
+    async def missed(self, *, since: datetime) -> AsyncIterator[Missed]:
+        """The calls about received messages that Metriport first made since then, and nobody took."""
         async for call in self._calls(since):
             # `failure` in its packages, but not documented.
             if "fail" in (call.status or "").lower():
-                yield call.id
+                yield Missed(id=call.id, at=call.created_at)
 
     async def _calls(self, since: datetime) -> AsyncIterator[WebhookRequest]:
         async for request in self.deliveries():
@@ -72,15 +74,17 @@ class MetriportMail(Deliveries):
                 return
             margin = last is not None and last < since
 
-    async def document_link(self, document: str, *, patient: str) -> str | None:
+    async def document_link(self, document: str, *, patient: str) -> Linked | None:
         """A presigned link to a document of the patient's; `None` when Metriport does not list it."""
         doing = "Asking Metriport for a document"
         listed = await self._read("document", {"patientId": patient}, doing=doing)
-        name = _file_name(wire.read_json(listed.body), document)
-        if name is None:
+        file = _file(wire.read_json(listed.body), document)
+        if file is None:
             return None
-        answered = await self._read("document/download-url", {"fileName": name}, doing=doing)
-        return text(obj(wire.read_json(answered.body)).get("url"))
+        query: Query = {"fileName": str(file["title"])}
+        answered = await self._read("document/download-url", query, doing=doing)
+        url = text(obj(wire.read_json(answered.body)).get("url"))
+        return Linked(url=url, stated=stated(file)) if url else None
 
     async def person(self, patient: str) -> Resource | None:
         """Whom Metriport knows under its id, as a FHIR Patient; `None` when it does not know the id."""
@@ -100,11 +104,13 @@ def _listed(row: Mapping[str, Any]) -> Listed | None:
     return Listed(message=found, row=raw) if found else None
 
 
-def _file_name(listed: object, document: str) -> str | None:
+def _file(listed: object, document: str) -> Mapping[str, Any] | None:
+    """The document's Attachment, as far as it has a file's name."""
     for row in items(obj(listed).get("documents")):
         if row.get("id") == document:
-            titles = [obj(one.get("attachment")).get("title") for one in items(row.get("content"))]
-            return next((name for one in [*titles, row.get("fileName")] if (name := text(one))), None)
+            shown = [obj(one.get("attachment")) for one in items(row.get("content"))]
+            flat = {"title": row.get("fileName"), "size": row.get("size")}
+            return next((one for one in [*shown, flat] if text(one.get("title"))), None)
     return None
 
 

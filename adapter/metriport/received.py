@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from adapter.domain.attachment import stated
 from adapter.domain.destination import parse
 from adapter.domain.received import Enclosure, Inside, Linked, Named, Received, Source, media_type
 from adapter.domain.resource import Resource, contained, items, obj, text
@@ -124,6 +125,8 @@ def _attachment_of(shown: Mapping[str, Any]) -> Mapping[str, Any]:
         "data": shown.get("data"),
         "title": shown.get("title") or shown.get("fileName") or shown.get("name"),
         "contentType": shown.get("contentType") or shown.get("mimeType"),
+        "size": shown.get("size"),
+        "hash": shown.get("hash"),
     }
 
 
@@ -186,7 +189,7 @@ def _source(attachment: Mapping[str, Any], resources: list[Resource], document: 
     if binary is not None:
         return _inside(binary)
     if url and url.lower().startswith(("http://", "https://")):
-        return Linked(url=url)
+        return Linked(url=url, stated=stated(attachment))
     return Named(document=document) if document else None
 
 

@@ -22,6 +22,7 @@ class SpooledFile:
 
     size: int
     sha256: str
+    sha1: bytes
     descriptor: int
 
     def read_at(self, offset: int, size: int) -> bytes:
@@ -47,13 +48,16 @@ async def spool(chunks: AsyncIterator[bytes], *, folder: Path | None = None) -> 
         Temporary: the folder cannot be written to, or is full.
     """
     with _open(folder) as file:
-        digest, size = hashlib.sha256(), 0
+        digest, stated, size = hashlib.sha256(), hashlib.sha1(usedforsecurity=False), 0
         async for chunk in chunks:
             with _typed(folder):
                 _write(file.fileno(), chunk)
             digest.update(chunk)
+            stated.update(chunk)
             size += len(chunk)
-        yield SpooledFile(size=size, sha256=digest.hexdigest(), descriptor=file.fileno())
+        yield SpooledFile(
+            size=size, sha256=digest.hexdigest(), sha1=stated.digest(), descriptor=file.fileno()
+        )
 
 
 def _open(folder: Path | None) -> IO[bytes]:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from adapter.domain.message import Message
+from adapter.domain.received import Linked
 from adapter.domain.resource import Resource
 
 
@@ -28,6 +29,14 @@ class Listed:
     row: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Missed:
+    """A call that nobody took, by Metriport's id of it; `at` is when it was made first."""
+
+    id: str
+    at: datetime | None
+
+
 class Mail(Protocol):
     """The account's messages, whoever sent them. Every call may raise `Temporary`, or `Rejected` where the account or the route is refused."""
 
@@ -35,8 +44,8 @@ class Mail(Protocol):
         """The calls about received messages that Metriport first made since then, anew and with fresh links."""
         ...
 
-    def missed(self, *, since: datetime) -> AsyncIterator[str]:
-        """The ids of the calls about received messages that Metriport first made since then, and nobody took."""
+    def missed(self, *, since: datetime) -> AsyncIterator[Missed]:
+        """The calls about received messages that Metriport first made since then, and nobody took."""
         ...
 
     async def redeliver(self, request_id: str) -> bytes:
@@ -51,7 +60,7 @@ class Mail(Protocol):
         """One message; `None` when Metriport does not know the id."""
         ...
 
-    async def document_link(self, document: str, *, patient: str) -> str | None:
+    async def document_link(self, document: str, *, patient: str) -> Linked | None:
         """A presigned link to a document of the patient's; `None` when Metriport does not list it."""
         ...
 
@@ -71,6 +80,11 @@ class Spooled(Protocol):
     @property
     def sha256(self) -> str:
         """Their digest, in hex."""
+        ...
+
+    @property
+    def sha1(self) -> bytes:
+        """The digest that an Attachment states (R4 `Attachment.hash`)."""
         ...
 
     def read_at(self, offset: int, size: int) -> bytes:

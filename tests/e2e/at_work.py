@@ -21,6 +21,7 @@ from adapter.metriport import webhook
 from adapter.simulators.metriport import DEFAULT_API_KEY
 from adapter.wiring import Adapter, Transports, adapter
 from adapter.worker import Worker
+from tests.integration.canary import everyday_leaks_in
 
 
 @dataclass(kw_only=True)
@@ -88,6 +89,7 @@ def at_work(
             yield AtWork(adapter=thread.ready(), log=lines)
         finally:
             thread.stop()
+        assert [leak for line in lines for leak in everyday_leaks_in(repr(line))] == []
 
 
 @contextmanager

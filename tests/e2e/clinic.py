@@ -133,7 +133,8 @@ def clinic(
     world = metriport.World(public_url=url, dialect=dialect)
     known = f"received-{secrets.token_hex(4)}"
     linked = f"{secrets.token_hex(4)}-0000-4000-8000-000000000000"
-    world.add_patients([{"id": linked, "firstName": "Robin", "lastName": "Maple"}])
+    own_id = {} if external_id_system else {"externalId": known}
+    world.add_patients([{"id": linked, "firstName": "Robin", "lastName": "Maple", **own_id}])
     with serving(world, port), Ehr(base_url, channel=known) as ehr:
         ehr.save(
             {

@@ -117,8 +117,13 @@ class Ehr:
         return [entry["resource"] for entry in answer.json().get("entry", [])]
 
     def raw(self, reference: str) -> httpx.Response:
-        """A Binary's own bytes."""
-        return self._http.get(f"{self.base_url}/{reference}", headers={"accept": "*/*"})
+        """A Binary's own bytes, also where HAPI keeps large ones apart and shows the Binary without them."""
+        shown = self._http.get(f"{self.base_url}/{reference}", headers={"accept": "*/*"})
+        if shown.headers["content-type"].startswith("application/fhir+json") and '"_data"' in shown.text:
+            return self._http.get(
+                f"{self.base_url}/{reference}/$binary-access-read", params={"path": "Binary"}
+            )
+        return shown
 
     def wait_until_active(self, subscription: str, *, seconds: float = 30.0) -> None:
         """Waits until the server rings for the Subscription; it may not be there yet."""

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
+from tests.neighbours.report import missing
 
 PACKAGE: Final = "hl7.fhir.r4.examples"
 VERSION: Final = "4.0.1"
@@ -104,11 +104,11 @@ def _package() -> Path:
     package = folder / name
     if not package.is_file():
         if shutil.which("npm") is None:
-            pytest.skip(f"{PACKAGE} {VERSION} cannot be fetched: there is no npm")
+            missing("npm", f"{PACKAGE} {VERSION} cannot be fetched: there is no npm")
         folder.mkdir(parents=True, exist_ok=True)
         _fetch(folder)
     if not tarfile.is_tarfile(package):
-        pytest.skip(f"{PACKAGE} {VERSION} in the cache is no archive: delete {name} there")
+        missing("npm", f"{PACKAGE} {VERSION} in the cache is no archive: delete {name} there")
     return package
 
 
@@ -117,6 +117,6 @@ def _fetch(folder: Path) -> None:
     try:
         packed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     except subprocess.TimeoutExpired:
-        pytest.skip(f"{PACKAGE} {VERSION} cannot be fetched: npm took longer than two minutes")
+        missing("npm", f"{PACKAGE} {VERSION} cannot be fetched: npm took longer than two minutes")
     if packed.returncode:
-        pytest.skip(f"{PACKAGE} {VERSION} cannot be fetched: npm ended with status {packed.returncode}")
+        missing("npm", f"{PACKAGE} {VERSION} cannot be fetched: npm ended with status {packed.returncode}")

@@ -30,18 +30,21 @@ import psycopg
 import sqlalchemy as sa
 
 from adapter.domain.canonical import PATIENT_ID
+from adapter.domain.received import communication_id
 from adapter.simulators import fhir, metriport
 from tests.e2e.ehr import Ehr, End, end_of, message_of
 from tests.e2e.hurried import HurriedClock
 from tests.e2e.mortal import Doom, Life, begin
 from tests.e2e.town import Town
+from tests.integration.canary import everyday_leaks_in
 from tests.neighbours import postgresql
 from tests.neighbours.postgresql import Postgresql
 from tests.neighbours.simulator import free_port
 
 POST: Final = "/medical/v1/message"
 FAULTS: Final = (
-    "none", "apply-then-drop", "apply-then-500", "apply-late:30", "drop", "500", "429", "429:7", "slow:15", "no-id",
+    "none", "apply-then-drop", "apply-then-500", "apply-late:30", "drop", "500", "503", "429", "429:7", "slow:15",
+    "malformed", "no-id", "redirect",
 )  # fmt: skip
 DATABASES: Final = ("sqlite", "postgresql")
 SECOND: Final = (0, 5, 14, 23)
@@ -50,6 +53,7 @@ PATIENCE: Final = (
     240.0  # seconds of real time, for a life that comes to its end in five on a machine of its own
 )
 
+_RECEIVED: Final = "RUNHIA=="
 _COMPLETED: Final = End(status="completed")
 _ASKED: Final = End(status="on-hold", code="held-outcome-ambiguous")
 _TO_A_PERSON: Final = "after 2 attempts"
@@ -62,7 +66,8 @@ _BUGS: Final = frozenset(
 class Play:
     """How many messages there are, what becomes of the first POST, and when the adapter dies in all lives but the last.
 
-    The third message has an attachment, the others are alike.
+    The third message has an attachment, the others are alike. One more comes in, with an attachment too, while nobody
+    listens.
     """
 
     server: str = "simulator"
@@ -107,6 +112,7 @@ class Stage:
     metriport: metriport.World
     settings: dict[str, Any]
     wishes: dict[str, str] = field(default_factory=dict)
+    received: str = ""
     died_at: list[str] = field(default_factory=list)
     gave_up: list[str] = field(default_factory=list)
 
@@ -134,6 +140,11 @@ class Stage:
                     ],
                 }
             )
+        part = {"title": "ecg.txt", "contentType": "text/plain", "data": _RECEIVED}
+        to = metriport.SANDBOX_PATIENTS[0].id
+        self.received = self.metriport.receive(
+            self.clock.now(), patientId=to, subject="Result", attachments=[part]
+        ).id
 
     def begin(self, doom: Doom | None = None) -> BaseProcess:
         """Starts the adapter."""
@@ -165,18 +176,30 @@ class Stage:
             self.gave_up.append(f"ended by itself with {ended}, {[*self.log()][-1:]}")
         return ended is not None
 
+    @property
+    def sent(self) -> list[str]:
+        """The subjects of what was sent."""
+        return [one.subject for one in self.metriport.messages if one.direction == "outbound"]
+
     def is_over(self) -> bool:
         """Whether nothing is under way any more, here or there."""
         quiet = self.metriport.next_at() is None
-        return quiet and all(end in (_COMPLETED, _ASKED) for end in self.ehr.ends().values())
+        ends = self.ehr.ends()
+        here = communication_id(self.received) in ends
+        return quiet and here and all(end in (_COMPLETED, _ASKED) for end in ends.values())
 
     def wrong(self) -> Iterator[str]:
-        """By the neighbours' records: each wish was sent once and shows its own message, or a person was asked."""
-        shown = {one["id"]: one for one in self.ehr.messages()}
+        """By the neighbours' records: each wish was sent once and shows its own message, or a person was asked.
+
+        What came in is there once, whole from its first version on.
+        """
+        every = [*self.ehr.messages()]
+        yield from self._wrongly_received([one for one in every if one["id"] not in self.wishes])
+        shown = {one["id"]: one for one in every if one["id"] in self.wishes}
         ends = {id: end_of(one) for id, one in shown.items()}
         wished = Counter(self.wishes.values())
         completed = Counter(subject for id, subject in self.wishes.items() if ends[id] == _COMPLETED)
-        posted = Counter(message.subject for message in self.metriport.messages)
+        posted = Counter(self.sent)
         if not completed <= posted <= wished:
             yield f"posted {dict(posted)}, completed {dict(completed)}"
         for id, end in ends.items():
@@ -189,6 +212,22 @@ class Stage:
         if len({*given}) != len(given) or not {*given} <= known:
             yield f"messages {given}"
         yield from sorted(_BUGS & {line["event"] for line in self.log()})
+        yield from everyday_leaks_in((self.folder / "adapter.log").read_text("utf-8", "replace"))
+
+    def _wrongly_received(self, found: list[dict[str, Any]]) -> Iterator[str]:
+        if [(one["id"], one["meta"]["versionId"]) for one in found] != [
+            (communication_id(self.received), "1")
+        ]:
+            yield f"received once, there are {[(one['id'], one['meta']['versionId']) for one in found]}"
+        for one in found:
+            contents = [
+                self.ehr.read(document["content"][0]["attachment"]["url"]).get("data")
+                for part in one["payload"]
+                if "contentReference" in part
+                for document in [self.ehr.read(part["contentReference"]["reference"])]
+            ]
+            if contents != [_RECEIVED]:
+                yield f"received with {len(contents)} attachments, or with other ones"
 
     def log(self) -> Iterator[dict[str, Any]]:
         """What the adapter said in all its lives; a kill may cut a line in two."""
@@ -256,6 +295,7 @@ class Theatre:
                     "metriport": account,
                     "ledger": {"url": stack.enter_context(self._ledger(play, folder))},
                     "web": {"port": own},
+                    "inbound": {"allow_private_addresses": True},
                 },
             )
 

@@ -150,7 +150,7 @@ class _Fate:
 class _Watched(httpx.AsyncBaseTransport):
     """The way to a neighbour.
 
-    Searches come round by themselves, and the probe has a resource of its own: nothing depends on one of these.
+    Searches for work come round by themselves, and the probe has a resource of its own: nothing depends on one of these.
     """
 
     name: str
@@ -160,7 +160,8 @@ class _Watched(httpx.AsyncBaseTransport):
     )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if (request.method == "GET" and request.url.query) or "/Basic/" in request.url.path:
+        comes_round = self.name == "FHIR" and request.method == "GET" and request.url.query
+        if comes_round or "/Basic/" in request.url.path:
             return await self.inner.handle_async_request(request)
         number = self.fate.begins(f"{self.name} {request.method} {request.url.path}")
         response = await self.inner.handle_async_request(request)

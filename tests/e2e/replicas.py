@@ -70,11 +70,20 @@ class Report:
 
 
 @dataclass(kw_only=True)
-class _Replica:
+class Replica:
+    """One of them, and the process that it is now."""
+
     life: Life
     process: multiprocessing.process.BaseProcess | None = None
 
+    @property
+    def has_sent(self) -> bool:
+        """Whether it has sent anything."""
+        log = self.life.log
+        return log.exists() and '"event": "transmission.sent"' in log.read_text()
+
     def start(self) -> None:
+        """Starts it."""
         self.process = begin(self.life)
 
     def see_to(self) -> None:
@@ -83,20 +92,24 @@ class _Replica:
             self.start()
 
     def kill(self) -> None:
+        """SIGKILL."""
         if self.process is not None:
             self.process.kill()
             self.process.join()
 
 
 @dataclass(kw_only=True)
-class _House:
+class House:
+    """Their neighbours, and what was counted."""
+
     ehr: Ehr
     clock: HurriedClock
     metriport: metriport.World
-    replicas: list[_Replica]
+    replicas: list[Replica]
     kills: int = 0
 
-    def write(self, count: int) -> None:
+    def write(self, count: int, *, first: int = 0) -> None:
+        """So many wishes."""
         patient = f"{self.ehr.channel}-patient"
         link = {"system": PATIENT_ID, "value": metriport.SANDBOX_PATIENTS[0].id}
         self.ehr.save({"resourceType": "Patient", "id": patient, "identifier": [link]})
@@ -111,7 +124,7 @@ class _House:
                 "topic": {"text": f"Result {number}"},
                 "payload": [{"contentString": "See the result."}],
             }
-            for number in range(count)
+            for number in range(first, first + count)
         )
 
     def play(self, *, every: float, most: int, seed: int, patience: float) -> None:
@@ -120,7 +133,7 @@ class _House:
         for replica in self.replicas:
             replica.start()
         until, next_kill = time.monotonic() + patience, self.clock.boot() + every
-        while time.monotonic() < until and not self._is_over():
+        while time.monotonic() < until and not self.is_over():
             time.sleep(0.2)
             for replica in self.replicas:
                 replica.see_to()
@@ -131,10 +144,12 @@ class _House:
                 replica.start()
                 next_kill = self.clock.boot() + every * numbers.uniform(0.5, 1.5)
 
-    def _is_over(self) -> bool:
+    def is_over(self) -> bool:
+        """Whether nothing is under way."""
         return self.ehr.how_many("preparation,in-progress") == 0
 
     def report(self, wished: int) -> Report:
+        """What there is now."""
         asked = [one for one in self.metriport.requests if (one.method, one.path) == ("POST", POST)]
         arrivals = [one.at for one in asked]
         return Report(
@@ -148,7 +163,8 @@ class _House:
 
 
 @contextmanager
-def _house(folder: Path, server: Postgresql, *, speed: float) -> Iterator[_House]:
+def house(folder: Path, server: Postgresql, *, speed: float) -> Iterator[House]:
+    """Three replicas that are not started yet; the clocks run so many times as fast."""
     with ExitStack() as stack:
         town = stack.enter_context(Town(HurriedClock(start=datetime.now(UTC), speed=speed)))
         _, fhir_url = stack.enter_context(
@@ -166,7 +182,7 @@ def _house(folder: Path, server: Postgresql, *, speed: float) -> Iterator[_House
             "ledger": {"url": stack.enter_context(hurried_database(server, town.clock))},
         }
         replicas = [
-            _Replica(
+            Replica(
                 life=Life(
                     settings={**settings, "web": {"port": port}},
                     log=folder / f"{port}.log",
@@ -177,7 +193,7 @@ def _house(folder: Path, server: Postgresql, *, speed: float) -> Iterator[_House
             for port, skew in zip(ports, SKEWS, strict=True)
         ]
         try:
-            yield _House(ehr=ehr, clock=town.clock, metriport=world, replicas=replicas)
+            yield House(ehr=ehr, clock=town.clock, metriport=world, replicas=replicas)
         finally:
             for replica in replicas:
                 replica.kill()
@@ -195,10 +211,10 @@ def play(
     seed: int = 1,
 ) -> Report:
     """So many messages, three replicas; one is killed about every so many seconds, `most` times."""
-    with _house(folder, server, speed=speed) as house:
-        house.write(count)
-        house.play(every=every, most=most, seed=seed, patience=patience)
-        return house.report(count)
+    with house(folder, server, speed=speed) as here:
+        here.write(count)
+        here.play(every=every, most=most, seed=seed, patience=patience)
+        return here.report(count)
 
 
 def main() -> int:

@@ -20,9 +20,11 @@ from adapter.cli.root import EXIT_CODES
 from adapter.domain.mark import Mark, Token
 from adapter.errors import AdapterError, ConfigError, Unresolved
 from adapter.simulators import fhir, metriport
+from adapter.simulators.fhir import subscriptions
 from adapter.simulators.http import Request
 from adapter.simulators.metriport import SANDBOX_PATIENTS
 from adapter.simulators.shell import utc_now
+from tests.e2e.machine import wait_until
 from tests.integration.people import ADDRESS, communication, patient
 from tests.neighbours.simulator import free_port, serving
 
@@ -76,10 +78,24 @@ def _levels(result: Result) -> dict[str, str]:
 
 def test_doctor_says_that_all_is_well(clinic: Clinic) -> None:
     assert _run("subscribe").stdout.startswith("created")
+    wait_until(lambda: clinic.fhir.resources("Subscription")[0]["status"] == "active")
     result = _run("doctor", "--json")
 
     assert result.exit_code == 0, result.stdout
     assert {level for part, level in _levels(result).items() if part != "ledger"} == {"ok"}
+
+
+def test_doctor_finds_a_subscription_that_the_server_never_activates(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriptions, "ACTIVATION", timedelta(days=1))
+    _run("subscribe")
+    result = _run("doctor", "--json")
+    [doorbell] = [one for one in json.loads(result.stdout) if one["part"] == "doorbell"]
+
+    assert result.exit_code == 0
+    assert doorbell["level"] == "warning"
+    assert "resthook_enabled" in doorbell["sentence"]
 
 
 def test_doctor_shows_a_table_to_people(clinic: Clinic) -> None:
@@ -239,6 +255,16 @@ def test_a_reconcile_that_was_killed_is_begun_anew_without_loss(clinic: Clinic, 
     assert {len(clinic.fhir.history("Communication", one["id"])) for one in found} == {1}
 
 
+def test_reconcile_asks_anew_for_what_came_with_dead_links(clinic: Clinic) -> None:
+    clinic.metriport.add_fault("POST", "/", "webhook-lost")
+    clinic.metriport.receive(utc_now() - timedelta(hours=2), subject="Result", body="x")
+    clinic.metriport.add_fault("GET", "/_files", "url-expired")
+
+    report = json.loads(_run("reconcile", "--json").stdout)
+
+    assert (report["waiting"], len(clinic.fhir.resources("Communication"))) == (0, 1)
+
+
 def test_reconcile_says_how_much_could_not_be_had(clinic: Clinic) -> None:
     clinic.metriport.add_fault("POST", "/", "webhook-lost")
     clinic.metriport.receive(
@@ -287,7 +313,12 @@ def test_reconcile_leaves_the_work_to_a_replica_that_does_it(
 
 def test_preview_shows_the_exact_call(clinic: Clinic, tmp_path: Path) -> None:
     attachment = {"contentAttachment": {"contentType": "text/plain", "title": "a.txt", "data": "aGVsbG8="}}
-    written = communication(payload=[{"contentString": "Hello"}, attachment], note=[{"text": "mine"}])
+    written = communication(
+        payload=[{"contentString": "Hello"}, attachment],
+        note=[{"text": "mine"}],
+        priority="urgent",
+        reasonCode=[{"text": "has a topic already"}],
+    )
     clinic.fhir.put(written, utc_now())
     (tmp_path / "wish.json").write_text(json.dumps(written))
 
@@ -301,7 +332,7 @@ def test_preview_shows_the_exact_call(clinic: Clinic, tmp_path: Path) -> None:
     assert stored["uploads"] == [
         {"where": "payload[1]", "title": "a.txt", "contentType": "text/plain", "bytes": 5}
     ]
-    assert "note" in stored["notTransmitted"]
+    assert stored["notTransmitted"] == ["note", "priority", "reasonCode"]
     assert stored["wouldBeSent"]
     assert clinic.metriport.messages == []
 
@@ -312,6 +343,37 @@ def test_preview_says_why_there_is_no_call(clinic: Clinic) -> None:
 
     assert result.exit_code == 1
     assert json.loads(result.stdout)["reason"]["code"] == "refused-no-content"
+
+
+def test_preview_tells_what_a_site_s_template_transmits(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site" / "outbound").mkdir(parents=True)
+    template = (
+        '{"subject": {{ communication | each("reasonCode.text") | first_text | plain }}, "body": "Hello"}'
+    )
+    (tmp_path / "site" / "outbound" / "text.json.j2").write_text(template)
+    monkeypatch.setenv("ADAPTER_MAPPINGS__DIRECTORY", str(tmp_path / "site"))
+    clinic.fhir.put(communication(reasonCode=[{"text": "Reason"}]), utc_now())
+
+    shown = json.loads(_run("preview", "Communication/referral").stdout)
+
+    assert shown["call"]["body"]["subject"] == "Reason"
+    assert shown["notTransmitted"] == ["topic"]
+
+
+@pytest.mark.parametrize(
+    ("elements", "why"),
+    [({"status": "completed"}, "status is completed"), ({"medium": []}, "marker: medium=")],
+)
+def test_preview_says_that_nobody_asks_for_it(clinic: Clinic, elements: dict[str, Any], why: str) -> None:
+    clinic.fhir.put(communication(**elements), utc_now())
+    result = _run("preview", "Communication/referral")
+    shown = json.loads(result.stdout)
+
+    assert result.exit_code == 1
+    assert why in shown["notAsked"]
+    assert (shown["wouldBeSent"], shown["call"]["body"]["subject"]) == (False, "Referral")
 
 
 @pytest.mark.parametrize("content", ["no json", "[]", '{"resourceType": "Patient"}'])

@@ -23,7 +23,7 @@ def _sending(stage: Stage, *, messages: int = 3) -> Iterator[BaseProcess]:
     stage.write(messages)
     process = stage.begin()
     try:
-        wait_until(lambda: stage.metriport.messages, seconds=60)
+        wait_until(lambda: stage.sent, seconds=180)
         yield process
     finally:
         process.kill()
@@ -79,7 +79,7 @@ def test_a_ledger_that_is_corrupt_is_moved_aside_and_the_work_goes_on(tmp_path: 
 
 def test_a_second_process_ends_with_a_sentence(tmp_path: Path) -> None:
     with machine(tmp_path) as here, here.process("run") as first:
-        wait_until((tmp_path / "ledger.sqlite3-wal").exists, seconds=60)
+        wait_until((tmp_path / "ledger.sqlite3-wal").exists, seconds=180)
 
         second = here.run("run", WEB__PORT="0")
 
@@ -102,10 +102,10 @@ def test_while_postgresql_is_away_everything_waits_and_then_goes_on_by_itself(
         well = httpx.get(ready, trust_env=False)
         with server.outage():
             ill = httpx.get(ready, trust_env=False, timeout=30)
-            before = len(stage.metriport.messages)
+            before = len(stage.sent)
             time.sleep(2)
-            meanwhile = len(stage.metriport.messages) - before
-        wait_until(stage.is_over, seconds=90)
+            meanwhile = len(stage.sent) - before
+        wait_until(stage.is_over, seconds=200)
         again = httpx.get(ready, trust_env=False)
         alive = process.is_alive()
         wrong = [*stage.wrong()]

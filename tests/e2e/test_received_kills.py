@@ -215,7 +215,7 @@ def test_a_killed_adapter_has_each_message_once_and_none_in_part(
             clinic.live_until(moment)
             seen.append(len(clinic.there()))
             assert clinic.wrong() == {}
-        clinic.live_to_the_end(seconds=30)
+        clinic.live_to_the_end(seconds=120)
         missing = {*clinic.sent} - {*clinic.there()}
         wrong = clinic.wrong()
     with capsys.disabled():

@@ -28,11 +28,14 @@ class Gate(httpx.AsyncBaseTransport):
         self._over = httpx.AsyncHTTPTransport()
         self.holds: Holds = _nothing
         self.held = 0
+        """The requests that are held now."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.held += self.holds(request)
-        while self.holds(request):  # noqa: ASYNC110  # another thread lets it go
-            await asyncio.sleep(0.01)
+        if self.holds(request):
+            self.held += 1
+            while self.holds(request):  # noqa: ASYNC110  # another thread lets it go
+                await asyncio.sleep(0.01)
+            self.held -= 1
         return await self._over.handle_async_request(request)
 
     async def aclose(self) -> None:
@@ -55,7 +58,7 @@ def _during(request: httpx.Request) -> bool:
 
 def _told(here: Clinic, gate: Gate, *, moment: Holds, at_once: int, **stated: Any) -> str:
     """A message that Metriport tells of again nine times at that moment."""
-    gate.holds, gate.held = moment, 0
+    gate.holds = moment
     parts = [attached(data, kind) for kind, data in PARTS]
     message = here.receive(subject="Result", body="See it.", attachments=parts, **stated)
     call = here.newest_call()
@@ -63,6 +66,7 @@ def _told(here: Clinic, gate: Gate, *, moment: Holds, at_once: int, **stated: An
     with ThreadPoolExecutor(at_once) as people:
         list(people.map(here.call_again, [call] * (TIMES - 1)))
     gate.holds = _nothing
+    until(lambda: not gate.held)
     return message
 
 

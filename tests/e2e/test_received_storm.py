@@ -253,7 +253,7 @@ def test_each_message_is_there_once_and_no_match_is_undone(
             seen.append(len(here.there()))
             assert here.wrong() == {}
             here.clinician()
-        here.live_to_the_end(seconds=60 + MESSAGES)
+        here.live_to_the_end(seconds=200 + MESSAGES)
         missing, wrong, moving = {*here.sent} - {*here.there()}, here.wrong(), here.moving()
     with capsys.disabled():
         print(  # noqa: T201

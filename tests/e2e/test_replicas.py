@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from adapter.wiring import adapter
 from tests.e2e.hurried import HurriedClock
 from tests.e2e.kills import Play, asked, set_clock, theatre
 from tests.e2e.machine import wait_until
-from tests.e2e.replicas import play
+from tests.e2e.replicas import house, play
 from tests.neighbours.postgresql import Postgresql
 from tests.virtual.site import within
 
@@ -27,6 +28,26 @@ def test_replicas_with_different_clocks_that_are_killed_send_each_message_once(
     assert within(report.arrivals, 60.0) <= 20
     assert report.too_many == 0
     assert report.kills == 3
+
+
+def test_the_work_of_a_killed_replica_is_taken_over_in_half_a_minute(
+    postgresql_server: Postgresql, tmp_path: Path
+) -> None:
+    with house(tmp_path, postgresql_server, speed=1.0) as here:
+        here.write(4)
+        for replica in here.replicas:
+            replica.start()
+        wait_until(lambda: any(replica.has_sent for replica in here.replicas), seconds=60.0)
+        [holder] = [replica for replica in here.replicas if replica.has_sent]
+
+        holder.kill()
+        killed, sent = time.monotonic(), here.report(4).posted
+        wait_until(lambda: here.report(4).posted > sent, seconds=60.0)
+        took = time.monotonic() - killed
+        doubled = here.report(4).doubled
+
+    assert took < 30.0
+    assert doubled == 0
 
 
 def test_what_time_it_is_says_the_database(postgresql_database: str) -> None:

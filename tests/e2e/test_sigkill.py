@@ -163,7 +163,7 @@ def test_a_killed_adapter_sends_nothing_twice_and_forgets_nothing(
         clinic.write(batch)
         for moment in moments:
             clinic.live_until(moment)
-        ends = clinic.live_to_the_end(seconds=200)
+        ends = clinic.live_to_the_end(seconds=400)
         messages = [message_of(communication) for communication in clinic.ehr.messages()]
     with capsys.disabled():
         print(f"\n{server}, seed {_SEEDS[server]}: killed", *moments, sep="\n  ")  # noqa: T201
@@ -183,9 +183,9 @@ def test_an_adapter_whose_ledger_was_deleted_sends_nothing_twice(tmp_path: Path)
         clinic.live_until(Moment(method="POST", path="/medical/v1/message", count=3))
         clinic.lose_ledger()
 
-        ends = clinic.live_to_the_end(seconds=90)
+        ends = clinic.live_to_the_end(seconds=200)
         clinic.lose_ledger()
-        again = clinic.live_to_the_end(seconds=20)
+        again = clinic.live_to_the_end(seconds=100)
 
     assert _wrong(clinic, ends) == {}
     _assert_each_sent_once(clinic, ends)

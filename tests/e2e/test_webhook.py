@@ -284,6 +284,8 @@ def _receiver(here: Machine) -> Iterator[int]:
     with here.process("run", METRIPORT__WEBHOOK_KEYS=KEY) as process:
         wait_until(lambda: asyncio.run(_listens(here.port)))
         yield process.pid
+        process.terminate()
+        assert process.wait(30) == 0
 
 
 async def _listens(port: int) -> bool:

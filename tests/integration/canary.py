@@ -29,6 +29,19 @@ BORN = "1931-07-23"
 NUMBER = "900734417"
 SECRETS = ("virtual-key", "virtual-secret", "_uploads", "signature=", "expires=")
 
+# What the other tests' people are called and write; their ids may be told.
+EVERYDAY = (
+    "Maple",
+    "Robin",
+    "Could you see",
+    "Please see",
+    "Holter",
+    "See the result",
+    "call, please",
+    "ECG, please",
+    "Chalmers",
+)
+
 # Wherever the stem stands in what is encoded, one of the three is in the base64 of it.
 _ENCODED = tuple(base64.b64encode(b" " * shift + STEM.encode())[4 if shift else 0 : -4] for shift in range(3))
 
@@ -46,6 +59,14 @@ def leaks_in(lines: Iterable[str], *, secrets: Iterable[str] = SECRETS) -> list[
         for line in lines
         if any(word in line.lower() for word in words) or any(one.decode() in line for one in _ENCODED)
     ]
+
+
+def everyday_leaks_in(text: str) -> list[str]:
+    """The lines of anything that was logged that tell of anybody."""
+    words = (STEM, *EVERYDAY)
+    if not any(word in text for word in words):
+        return []
+    return [line for line in text.splitlines() if any(word in line for word in words)]
 
 
 @dataclass(kw_only=True)

@@ -224,21 +224,44 @@ def test_a_server_that_says_when_is_asked_no_sooner(asked: str, at_least: float)
     assert clinic.communication("referral")["status"] == "completed"
 
 
-class Told:
-    """A neighbour that gives one request an answer of ours, once."""
+@pytest.mark.parametrize(("path", "skip"), [("/fhir/Binary/", 0), ("/fhir/Communication/referral", 2)])
+def test_a_server_that_says_when_is_written_to_no_sooner(path: str, skip: int) -> None:
+    """An attachment that came in; the end of a message, after its claim."""
 
-    def __init__(self, world: Any, method: str, path: str, answer: Response) -> None:
+    async def scenario() -> Told:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication())
+            later = Response(status=503, headers={"retry-after": "600"})
+            busy = Told(clinic.fhir, "PUT", path, later, skip=skip)
+            clinic.fhir = busy  # type: ignore[assignment]  # the same world, but for that
+            await clinic.start()
+            attachment = {"title": "a", "contentType": "text/plain", "data": "aGVsbG8="}
+            clinic.metriport.receive(clinic.clock.now(), subject="Result", attachments=[attachment])
+            await clinic.passes(900)
+            return busy
+
+    refused, again, *_ = run(scenario()).at[skip:]
+
+    assert 600 <= (again - refused).total_seconds() <= 600 * 1.2 + 60
+
+
+class Told:
+    """A neighbour that gives one kind of request an answer of ours, once: the first, or after so many."""
+
+    def __init__(self, world: Any, method: str, path: str, answer: Response, *, skip: int = 0) -> None:
         self._world, self._method, self._path, self._answer = world, method, path, answer
+        self._skip = skip
         self.at: list[datetime] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._world, name)
 
     def handle(self, request: Request, now: datetime) -> Response:
-        if (request.method, request.path) != (self._method, self._path):
+        if request.method != self._method or not request.path.startswith(self._path):
             return self._world.handle(request, now)  # type: ignore[no-any-return]  # a world's answer
         self.at.append(now)
-        return self._answer if len(self.at) == 1 else self._world.handle(request, now)
+        return self._answer if len(self.at) == self._skip + 1 else self._world.handle(request, now)
 
 
 Twist = Callable[[dict[str, Any], datetime], dict[str, Any]]

@@ -18,10 +18,12 @@ from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.look import Sighting, Wish, look, patrol
 from adapter.pipelines.outbound.park import park, state_for
 from adapter.pipelines.outbound.prepare import complete, plan
+from adapter.pipelines.outbound.resolve import witness
 from adapter.pipelines.outbound.track import absorb, due, poll, recover
 from adapter.pipelines.outbound.transmit import transmit
 from adapter.pipelines.outbound.unknown import unknown
 from adapter.ports.ledger import FinalStatus
+from adapter.simulators.metriport import SANDBOX_PATIENTS
 from tests.integration.people import communication, stage
 from tests.virtual.loop import START, run
 from tests.virtual.site import LedgerFault, Site, site
@@ -151,6 +153,58 @@ def test_an_unforeseen_error_in_one_message_stops_no_other() -> None:
         assert len(clinic.metriport.messages) == ends.count("completed")
 
 
+@pytest.mark.parametrize("method", ["intend", "end"])
+def test_whatever_goes_wrong_after_the_claim_is_an_unknown_outcome(method: str) -> None:
+    async def scenario() -> tuple[str, Site]:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication())
+            clinic.ledger_faults.append(LedgerFault(method=method, error=KeyError("surprise")))
+            await clinic.start()
+            await clinic.passes(4)
+            said = str(clinic.communication("referral").get("statusReason"))
+            await clinic.passes(900)
+            return said, clinic
+
+    said, clinic = run(scenario())
+
+    assert "outcome-unknown" in said
+    assert len(clinic.metriport.messages) == 1
+    assert clinic.communication("referral")["status"] == "completed"
+
+
+def test_what_goes_wrong_after_the_end_changes_no_end() -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication())
+            clinic.metriport.opt_out(SANDBOX_PATIENTS[0].id, "Patient has opted out from the networks")
+            clinic.fhir.add_fault("*", "/Task", "503", times=5)
+            await clinic.start()
+            await clinic.passes(900)
+            return clinic
+
+    assert run(scenario()).communication("referral")["status"] == "on-hold"
+
+
+def test_a_ledger_that_was_replaced_while_messages_are_tracked_ends_the_process() -> None:
+    async def scenario() -> BaseException | None:
+        async with site(started=False, auto_complete_seconds=None) as clinic:
+            stage(clinic)
+            clinic.write(communication())
+            await clinic.start()
+            await clinic.passes(20)
+            clinic.ledger_faults.append(
+                LedgerFault(method="change", error=ConfigError("the ledger file was replaced"), times=1000)
+            )
+            clinic.metriport.add_fault("*", "*", "webhook-lost")
+            clinic.metriport.complete(clinic.metriport.messages[0].id, clinic.clock.now())
+            await clinic.passes(120)
+            return await clinic.ended()
+
+    assert isinstance(run(scenario()), ConfigError)
+
+
 async def _claimed(clinic: Site) -> tuple[Context, Any]:
     context = (await clinic.start(idle=True)).context
     wish = await look(context, Sighting(id="referral", rank=RANK))
@@ -265,6 +319,22 @@ def test_rows_that_somebody_else_moved_are_left_alone() -> None:
             return clinic
 
     assert run(scenario()).fhir.resources("Communication") == []
+
+
+def test_a_status_of_a_message_that_metriport_does_not_know_is_no_evidence() -> None:
+    async def scenario() -> tuple[Any, Any]:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication())
+            context, claimed = await _claimed(clinic)
+            doubtful = await unknown(context, claimed.row, "nobody knows")
+            await witness(context, "0190b1c2-0000-7000-8000-000000000001")
+            return doubtful, await context.ledger.newest("referral")
+
+    doubtful, row = run(scenario())
+
+    assert doubtful is not None
+    assert (row.state, row.message) == (State.UNKNOWN, None)
 
 
 def test_a_stale_end_changes_nothing() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from adapter.domain.mark import End, marks_on
 from adapter.domain.transmission import State
+from adapter.errors import Temporary
 from adapter.pipelines.outbound.track import put_off
 from adapter.simulators.metriport import SANDBOX_PATIENTS
 from tests.integration.people import communication, patient, stage
@@ -400,7 +401,7 @@ def test_a_row_whose_step_somebody_else_did_meanwhile_is_not_put_off() -> None:
             assert clinic.adapter is not None
             [row] = await clinic.adapter.ledger.all_of("referral")
 
-            await put_off(clinic.adapter.context, row)
+            await put_off(clinic.adapter.context, row, Temporary("not now"))
 
             assert await clinic.adapter.ledger.due(clinic.clock.now() + timedelta(days=1), limit=5) == []
             return clinic

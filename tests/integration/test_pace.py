@@ -10,48 +10,46 @@ from tests.integration.people import communication, stage
 from tests.virtual.loop import run
 from tests.virtual.site import Site, site, within
 
+SPACING = timedelta(seconds=3.0)
+
 
 def test_45_queued_messages_keep_their_distance_and_use_the_minute() -> None:
-    jitter = random.Random(7)
+    clinic = run(_with_45_queued(stops_after=None))
 
-    async def scenario() -> Site:
-        async with site(latency=lambda: jitter.uniform(0.005, 0.2), started=False) as clinic:
-            stage(clinic)
-            for number in range(45):
-                clinic.write(communication(id=f"queued-{number}"))
-            await clinic.start()
-            await clinic.passes(4 * 60)
-            return clinic
-
-    clinic = run(scenario())
-
+    _assert_paced(clinic)
     sends = clinic.sends()
-    assert len(sends) == 45
-    assert [one["status"] for one in clinic.fhir.resources("Communication")] == ["completed"] * 45
-    assert within(sends, 60.0) <= 20
-    assert [one.status for one in clinic.metriport.requests if one.status == 429] == []
     assert (len(sends) - 1) / (sends[-1] - sends[0]).total_seconds() * 60 >= 19.8
 
 
-def test_the_pace_holds_over_a_restart() -> None:
-    async def scenario() -> Site:
-        async with site(started=False) as clinic:
-            stage(clinic)
-            for number in range(30):
-                clinic.write(communication(id=f"queued-{number}"))
-            await clinic.start()
-            await clinic.passes(45)
+@pytest.mark.parametrize("after", [1.0, 44.0, 45.5, 46.9, 100.0])
+def test_the_pace_holds_over_a_restart(after: float) -> None:
+    clinic = run(_with_45_queued(stops_after=after))
+
+    _assert_paced(clinic)
+
+
+async def _with_45_queued(*, stops_after: float | None) -> Site:
+    jitter = random.Random(7)
+    async with site(latency=lambda: jitter.uniform(0.005, 0.2), started=False) as clinic:
+        stage(clinic)
+        for number in range(45):
+            clinic.write(communication(id=f"queued-{number}"))
+        await clinic.start()
+        if stops_after is not None:
+            await clinic.passes(stops_after)
             await clinic.stop()
             await clinic.start()
-            await clinic.passes(90)
-            return clinic
+        await clinic.passes(4 * 60)
+        return clinic
 
-    clinic = run(scenario())
 
-    sends = clinic.sends()
-    assert len(sends) == 30
-    assert within(sends, 60.0) <= 20
-    assert min(later - sooner for sooner, later in pairwise(sends)) >= timedelta(seconds=2.9)
+def _assert_paced(clinic: Site) -> None:
+    starts, arrivals = clinic.begins(), clinic.sends()
+    assert [one["status"] for one in clinic.fhir.resources("Communication")] == ["completed"] * 45
+    assert len(starts) == len(arrivals) == 45
+    assert min(later - sooner for sooner, later in pairwise(starts)) >= SPACING
+    assert within(arrivals, 60.0) <= 20
+    assert [one for one in clinic.metriport.requests if one.status == 429] == []
 
 
 @pytest.mark.parametrize("still", [20.0, 40.0, 70.0])

@@ -22,10 +22,11 @@ from adapter.domain.received import communication_id
 from adapter.mapping import resources
 from adapter.pipelines.inbound.context import RECEIVED
 from adapter.ports.ledger import Delivery
+from adapter.simulators.http import Request
 from adapter.simulators.metriport import SANDBOX_PATIENTS
 from tests.integration.people import MEDIUM, patient
 from tests.virtual.loop import run
-from tests.virtual.site import Site, site
+from tests.virtual.site import API_KEY, Site, site
 
 Json = dict[str, Any]
 
@@ -204,6 +205,24 @@ def _announced(clinic: Site, **payload: Any) -> Callable[[], None]:
         clinic.metriport.announce("message.received", now, body=body)
 
     return tell
+
+
+def test_documents_that_are_only_named_are_asked_for_as_the_local_patients() -> None:
+    """The message tells the account's own id alone; who it is at Metriport says the Patient."""
+
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_patients([{**SANDBOX_PATIENTS[0].record(), "externalId": "maple"}])
+        clinic.metriport.receive(
+            clinic.clock.now(), **message(patientId=None, externalId="maple", content="message")
+        )
+        await clinic.passes(30)
+
+    clinic = at(visit)
+
+    [found] = inbound(clinic)
+    assert found["subject"] == {"reference": "Patient/maple"}
+    assert contents(clinic, found) == [("application/pdf", TRACING), ("text/plain", LETTER)]
+    assert clinic.fhir.resources("Task") == []
 
 
 def test_the_accounts_own_id_is_the_patients_id_on_the_server() -> None:
@@ -467,10 +486,18 @@ def test_the_fhir_server_is_down_while_messages_come_in() -> None:
             clinic.metriport.receive(clinic.clock.now(), **message())
             await clinic.passes(60)
         assert inbound(clinic) == []
+        asked = Request(
+            method="GET", path="/settings/webhook", query="", headers={"x-api-key": API_KEY}, body=b""
+        )
+        told.append(json.loads(clinic.metriport.handle(asked, clinic.clock.now()).body))
         clinic.cut()
         await clinic.passes(900)
 
+    told: list[Json] = []
     clinic = at(visit)
+
+    # By Metriport's own count each was answered in time, and with 200.
+    assert (told[0]["webhookRequestsProcessing"], told[0]["webhookRequestsFailed"]) == (0, 0)
 
     assert len(inbound(clinic)) == 10
     assert set(versions(clinic).values()) == {1}
@@ -501,6 +528,50 @@ def test_a_message_that_cannot_be_had_is_told_to_a_person_once() -> None:
     assert len(asked) <= 100
     assert inbound(clinic) == []
     assert [one["code"]["coding"][0]["code"] for one in clinic.fhir.resources("Task")] == ["fix-data"]
+
+
+def struck_content(fault: str, *, times: int, **stated: Any) -> Site:
+    """The clinic after a message whose first attachment's bytes came wrong that often."""
+
+    async def visit(clinic: Site) -> None:
+        sent = clinic.metriport.receive(clinic.clock.now(), **message(**stated))
+        clinic.metriport.add_fault("GET", f"/_files/{sent.attachments[0]}", fault, times=times)
+        await clinic.passes(300)
+
+    return at(visit)
+
+
+@pytest.mark.parametrize("content", ["bundle", "communication", "message"])
+def test_an_attachment_that_came_with_other_bytes_is_fetched_again(content: str) -> None:
+    clinic = struck_content("malformed", times=1, content=content)
+
+    [found] = inbound(clinic)
+    assert contents(clinic, found) == [("application/pdf", TRACING), ("text/plain", LETTER)]
+
+
+def test_an_attachment_of_another_size_than_stated_is_kept_as_it_is_when_it_stays_so() -> None:
+    clinic = struck_content("malformed", times=10_000)
+
+    [found] = inbound(clinic)
+    assert [data for _, data in contents(clinic, found)] == [b'{"id": "01', LETTER]
+
+
+def test_an_attachment_with_other_bytes_each_time_waits_for_the_right_ones() -> None:
+    async def visit(clinic: Site) -> None:
+        sent = clinic.metriport.receive(clinic.clock.now(), **message())
+        document = clinic.metriport.documents[sent.attachments[0]]
+        clinic.metriport.add_fault("GET", f"/_files/{document.id}", "malformed", times=1)
+        await clinic.passes(0.001)  # the link's content is made, and not fetched yet
+        document.data = b"something else"
+        await clinic.passes(3)
+        assert inbound(clinic) == []
+        document.data = TRACING
+        await clinic.passes(300)
+
+    clinic = at(visit)
+
+    [found] = inbound(clinic)
+    assert contents(clinic, found) == [("application/pdf", TRACING), ("text/plain", LETTER)]
 
 
 @pytest.mark.parametrize("moment", range(12))
@@ -730,3 +801,19 @@ def test_an_attachment_inside_that_is_too_large_is_told_to_a_person() -> None:
     [task] = clinic.fhir.resources("Task")
     assert "more than 4 bytes" in task["description"]
     assert inbound(clinic) == []
+
+
+def test_a_message_that_another_replica_was_told_of_is_fetched_at_once() -> None:
+    async def visit(clinic: Site) -> None:
+        await clinic.passes(30.0)
+        clinic.let_go()  # it holds the lane, and its links live on
+        await clinic.start()
+        await clinic.passes(31.0)
+        clinic.metriport.receive(clinic.clock.now(), **message())
+        await clinic.passes(10.0)
+
+    clinic = at(visit, doorbell=False)
+
+    assert [contents(clinic, one) for one in inbound(clinic)] == [
+        [("application/pdf", TRACING), ("text/plain", LETTER)]
+    ]

@@ -219,6 +219,47 @@ def test_a_list_that_never_adds_up_is_for_a_person_to_judge(fault: str) -> None:
     ]
 
 
+def test_a_process_that_often_dies_between_two_readings_waits_no_longer_for_it() -> None:
+    readings: list[int] = []
+
+    async def dies(clinic: Site) -> None:
+        for life in range(1, 7):
+            while len(readings) < life:
+                await clinic.passes(1.0)
+                assert clinic.adapter is not None
+                told = await clinic.adapter.ledger.timeline("referral")
+                readings[:] = [1 for event in told if event.what == "still-unknown"]
+            clinic.kill()
+            await clinic.start(rhythm=Rhythm(track=2.0))
+        await clinic.passes(120.0)
+
+    clinic = _sent("drop", during=dies, seconds=61.0, ends_by_itself_after=0.0)
+
+    assert readings == [1] * 6
+    assert _end(clinic) == COMPLETED
+    assert len(clinic.sends()) == 2
+
+
+def test_a_process_that_dies_before_the_second_attempt_leaves_it_to_the_next() -> None:
+    async def dies(clinic: Site) -> None:
+        for number in range(40):
+            clinic.write(communication(id=f"urgent-{number}", priority="stat", topic={"text": f"{number}"}))
+        told: set[str] = set()
+        while "not-sent" not in told:
+            await clinic.passes(0.5)
+            assert clinic.adapter is not None
+            told = {event.what for event in await clinic.adapter.ledger.timeline("referral")}
+        clinic.kill()
+        assert _end(clinic) == UNKNOWN
+        await clinic.start(rhythm=Rhythm(track=2.0))
+        await clinic.passes(180.0)
+
+    clinic = _sent("drop", during=dies, at=185.0, seconds=186.0, ends_by_itself_after=0.0)
+
+    assert _end(clinic) == COMPLETED
+    assert Counter(message.subject for message in clinic.metriport.messages)["Referral"] == 1
+
+
 def test_a_list_that_cannot_be_read_is_waited_for_however_long_it_takes() -> None:
     between: list[tuple[str, str | None]] = []
 

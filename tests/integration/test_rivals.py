@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 from adapter.domain.mark import marks_on, with_mark
+from adapter.domain.transmission import State
 from adapter.simulators.metriport import SANDBOX_PATIENTS
+from adapter.worker import Rhythm
 from tests.integration.people import communication, stage
 from tests.virtual.loop import run
 from tests.virtual.site import Rival, Site, site
 
 SEND = ("POST", "/medical/v1/message")
+ANY = ("*", "*")
 
 
 def _met(
@@ -62,12 +65,13 @@ def _met(
         ("sent", ["apply-then-500"]),
         ("not-sent", ["drop"]),
         ("sent", ["429", "apply-then-429"]),
+        ("sent", ["apply-then-drop", "webhook-lost"]),
     ],
 )
 def test_nothing_is_sent_twice_and_nothing_is_forgotten(event: str, faults: list[str]) -> None:
     def order(clinic: Site) -> None:
         for fault in faults:
-            clinic.metriport.add_fault(*SEND, fault)
+            clinic.metriport.add_fault(*(ANY if fault.startswith("webhook") else SEND), fault)
 
     clinic = _met(Rival(event=event), before=order)
 
@@ -83,6 +87,25 @@ def test_an_end_by_refusal_is_found_again() -> None:
 
     assert clinic.metriport.messages == []
     assert clinic.communication("referral")["status"] == "on-hold"
+
+
+def test_an_outcome_that_a_person_is_asked_about_is_found_again() -> None:
+    clinic = _met(
+        Rival(event="held"),
+        before=lambda clinic: clinic.metriport.add_fault(*SEND, "drop", times=2),
+        then=1800.0,
+    )
+
+    assert clinic.metriport.messages == []
+    assert clinic.communication("referral")["status"] == "on-hold"
+
+
+def test_a_round_that_another_opened_and_claimed_first_is_left_to_it() -> None:
+    """Its claim never comes to be on the Communication, so in the end a person is asked."""
+    clinic = _met(Rival(method="open", then=State.CLAIMED))
+
+    assert clinic.sends() == []
+    assert clinic.communication("referral")["statusReason"]["coding"][0]["code"] == "held-outcome-ambiguous"
 
 
 def test_a_withdrawal_is_found_again() -> None:
@@ -168,3 +191,48 @@ def test_of_two_alike_the_one_that_was_taken_is_not_taken_for_the_other() -> Non
 
     assert len(clinic.metriport.messages) == 2
     assert {clinic.communication(name)["status"] for name in ("referral", "second")} == {"completed"}
+
+
+def test_what_another_found_out_of_two_alike_is_learned_before_the_other_is_resolved() -> None:
+    """Its ledger is gone, so the second's mark alone tells; by the list the first could be either."""
+
+    async def scenario() -> Site:
+        async with site(started=False, auto_complete_seconds=None) as clinic:
+            stage(clinic)
+            await clinic.start(rhythm=Rhythm(patrol=7200.0))
+            for name in ("first", "second"):
+                clinic.metriport.add_fault(*SEND, "apply-then-drop")
+                clinic.write(communication(id=name))
+                await clinic.passes(20)
+            theirs = clinic.communication("second")
+            found = replace(marks_on(theirs)[0], message=clinic.metriport.messages[0].id)
+            clinic.write({**theirs, "extension": with_mark(theirs, found)})
+            await clinic.passes(600)
+            return clinic
+
+    clinic = run(scenario())
+
+    assert len(clinic.sends()) == 2
+    found = [marks_on(clinic.communication(name))[0].message for name in ("second", "first")]
+    assert found == [one.id for one in clinic.metriport.messages]
+
+
+def test_a_lane_that_another_took_while_a_slot_was_waited_for_is_left_to_it() -> None:
+    async def scenario() -> tuple[int, Site]:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication())
+            adapter = await clinic.start(rhythm=Rhythm(lease=0.6))
+            await clinic.passes(1)
+            ledger = adapter.context.ledger
+            await ledger.leave_lane(adapter.context.life)
+            assert await ledger.hold_lane("another", now=clinic.clock.now(), seconds=30)
+            await clinic.passes(25)
+            meanwhile = len(clinic.sends())
+            await clinic.passes(60)
+            return meanwhile, clinic
+
+    meanwhile, clinic = run(scenario())
+
+    assert (meanwhile, len(clinic.sends())) == (0, 1)
+    assert clinic.communication("referral")["status"] == "completed"

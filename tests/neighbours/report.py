@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 NAMES = ("HAPI defaults", "HAPI lax", "PostgreSQL", "Chromium")
 UNASKED = "not asked for by the selected tests"
+FOLDER = "ADAPTER_TESTS_REPORT"
 
 
 class Missing(Exception):
@@ -24,7 +27,7 @@ class Report:
 
     @classmethod
     def from_environment(cls) -> Report:
-        """`ADAPTER_TESTS_REQUIRE` names, by comma, what may not be missing: hapi, postgresql, chromium."""
+        """`ADAPTER_TESTS_REQUIRE` names, by comma, what may not be missing: hapi, postgresql, chromium, npm."""
         names = os.environ.get("ADAPTER_TESTS_REQUIRE", "")
         return cls(frozenset(name.strip().lower() for name in names.split(",") if name.strip()))
 
@@ -43,6 +46,29 @@ class Report:
             pytest.fail(f"{name} is required by ADAPTER_TESTS_REQUIRE: {why}", pytrace=False)
         pytest.skip(f"{name}: {why}")
 
+    def save(self) -> None:
+        """Leaves it in the folder that the environment names, for who runs several sessions."""
+        if folder := os.environ.get(FOLDER):
+            Path(folder, f"{os.getpid()}.json").write_text(json.dumps(self._outcomes), "utf-8")
+
+    @classmethod
+    def joined(cls, folder: Path) -> Report:
+        """What became of each in all the sessions that left theirs; of two outcomes the worse."""
+        report = cls(frozenset())
+        for file in folder.iterdir():
+            for name, outcome in json.loads(file.read_text("utf-8")).items():
+                report._outcomes[name] = min(outcome, report._outcomes.get(name, outcome), key=_worst_first)
+        return report
+
     def lines(self) -> list[str]:
         """One line per neighbour, for the end of the run."""
         return [f"{name}: {self._outcomes.get(name, UNASKED)}" for name in NAMES]
+
+
+def _worst_first(outcome: str) -> int:
+    return ("failed", "skipped", "ran").index(outcome.partition(":")[0])
+
+
+def missing(name: str, why: str) -> NoReturn:
+    """For what is a tool of one test and no neighbour of its own line: skips, or fails where it is required."""
+    Report.from_environment().missing(name, why)

@@ -27,16 +27,16 @@ def main() -> int:
         _say(*outcome.transcript, *(outcome.judgement.wrong or ["all is well"]))
         return bool(outcome.judgement.wrong)
     figures = Figures()
-    for reached, part in go_on(_STATE, of=options.of, until=options.until, processes=options.processes):
-        figures.join(part)
-        _say(f"{options.of} {reached}/{options.until}: {figures.lines()[0]}", *part.failing)
+    for reached, figures in go_on(_STATE, of=options.of, until=options.until, processes=options.processes):
+        _say(f"{options.of} {reached}: {figures.lines()[0]}")
+    _say(*figures.failing, *(f"{operation} met {fault}" for operation, fault in sorted(figures.covered)))
     return bool(figures.failing)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--of", choices=["random", "singles", "pairs"], default="random")
-    parser.add_argument("--until", type=int, default=100_000, help="the number of the last story")
+    parser.add_argument("--until", type=int, default=200_000, help="the number of the last story")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, help="play the story of this seed alone and print it")
     parser.add_argument("--story", help="the same for one of the exhaustive lists")

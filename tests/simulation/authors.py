@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from adapter.domain.canonical import CHANNEL_SYSTEM, DOCUMENT_ID, INSTRUCTION_SYSTEM, PATIENT_ID, URI_SYSTEM
+from adapter.domain.mark import marks_on
 from adapter.simulators.metriport import SANDBOX_PATIENTS
 from adapter.simulators.metriport.records import Document
 from tests.simulation.story import Arrival, Deed, Letter
@@ -18,14 +19,19 @@ STRANGER: Final = SANDBOX_PATIENTS[2].id
 SHARED: Final = "0195f2a0-7c1e-7a52-9d3b-5f60c2b1d777"
 _RESEND: Final = [{"coding": [{"system": INSTRUCTION_SYSTEM, "code": "resend"}]}]
 _BLIND: Final = frozenset({"edit-blind", "blind-put", "wish-again-blind", "impatient"})
+_OPEN: Final = frozenset({"preparation", "in-progress"})
+_CLOSED: Final = frozenset({"stopped", "not-done", "on-hold"})
+_ASKED_AGAIN_FROM: Final = {"wish-again": _CLOSED, "wish-again-blind": _CLOSED, "impatient": {"in-progress"}}
+_TAKEN_BACK: Final = {"withdraw": "entered-in-error", "stop": "stopped", "not-done": "not-done"}
 
 
 @dataclass(kw_only=True)
 class Authors:
-    """Who writes Communications; `saved` are the versions that are theirs, by letter."""
+    """Who writes Communications; `saved` are the versions that are theirs, by letter; by `withdrawn` ones they took it back."""
 
     stage: Theatre
     saved: dict[str, set[int]] = field(default_factory=dict)
+    withdrawn: dict[str, set[int]] = field(default_factory=dict)
     first: dict[str, dict[str, Any]] = field(default_factory=dict)
     received: dict[str, tuple[Arrival, list[bytes]]] = field(default_factory=dict)
     busy: int = 0
@@ -97,7 +103,14 @@ class Authors:
                 break
             blind = deed.kind in _BLIND
             self.stage.say(f"{deed.letter}: {deed.kind} from version {wanted['meta']['versionId']}")
-            if self._save(wanted, blind=blind) or blind:
+            self.stage.covered.add(("author", deed.kind))
+            if deed.kind == "delete":
+                self._delete(deed.letter)
+                break
+            saved = self._save(wanted, blind=blind)
+            if saved and deed.kind in _TAKEN_BACK:
+                self.withdrawn.setdefault(deed.letter, set()).add(int(saved["meta"]["versionId"]))
+            if saved or blind:
                 break
         self.busy -= 1
 
@@ -110,11 +123,13 @@ class Authors:
                 return {**present, "note": note}
             case "blind-put":
                 return {**self.first[deed.letter], "note": note}
-            case "withdraw":
-                return {**present, "status": "entered-in-error"}
-            case "wish-again" | "wish-again-blind" if status in {"stopped", "not-done", "on-hold"}:
-                return {**present, "status": "preparation"}
-            case "impatient" if status == "in-progress":
+            case "withdraw" | "stop" | "not-done" if deed.kind == "withdraw" or status in _OPEN:
+                return {**present, "status": _TAKEN_BACK[deed.kind]}
+            case "delete":
+                return present
+            case "copy" if marks_on(present):
+                return {**present, "id": f"copy-of-{deed.letter}", "status": "preparation"}
+            case "wish-again" | "wish-again-blind" | "impatient" if status in _ASKED_AGAIN_FROM[deed.kind]:
                 return {**present, "status": "preparation"}
             case "resend" if status == "completed":
                 return {**present, "status": "preparation", "category": _RESEND}
@@ -123,9 +138,16 @@ class Authors:
     def _read(self, letter: str) -> dict[str, Any] | None:
         return next((one for one in self.stage.fhir.resources("Communication") if one["id"] == letter), None)
 
+    def _delete(self, letter: str) -> None:
+        if self.stage.remove(f"Communication/{letter}"):
+            versions = len(self.stage.fhir.history("Communication", letter))
+            self.saved.setdefault(letter, set()).add(versions)
+
     def _save(self, resource: dict[str, Any], *, blind: bool = True) -> dict[str, Any] | None:
         if not blind:
             present = self._read(resource["id"])
+            if present is None and resource["id"] not in self.stage.letters:
+                return self.stage.write(resource)
             if present is None or present["meta"]["versionId"] != resource["meta"]["versionId"]:
                 return None
         before = self._read(resource["id"])

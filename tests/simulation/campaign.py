@@ -7,8 +7,8 @@ import json
 import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
@@ -58,6 +58,16 @@ class Figures:
         self.failing += other.failing
         self.covered |= other.covered
 
+    def kept(self) -> dict[str, Any]:
+        """As JSON."""
+        return {**asdict(self), "wrong": dict(self.wrong), "covered": sorted(map(list, self.covered))}
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> Figures:
+        """Those that were kept."""
+        covered = {(operation, fault) for operation, fault in kept["covered"]}
+        return cls(**{**kept, "wrong": Counter(kept["wrong"]), "covered": covered})
+
     def lines(self) -> list[str]:
         """The figures in words."""
         wrong = ", ".join(f"{kind} {self.wrong[kind]}" for kind in KINDS)
@@ -82,9 +92,14 @@ def played(plan: Iterator[Story], *, seconds: float | None = None, most: int | N
     """Plays them until the time is over, or so many."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_SILENT))
     ends = time.monotonic() + seconds if seconds is not None else None
-    figures = Figures()
+    figures, over = Figures(), None
     for story in itertools.islice(plan, most):
-        figures.add(play(story))
+        if story.series is not None and story.series == over:
+            continue
+        outcome = play(story)
+        if outcome.missed:
+            over = story.series
+        figures.add(outcome)
         if ends is not None and time.monotonic() >= ends:
             break
     return figures
@@ -129,15 +144,20 @@ def _work(results: Connection, plan: dict[str, Any], seconds: float | None, most
 
 
 def go_on(state: Path, *, of: str, until: int, processes: int) -> Iterator[tuple[int, Figures]]:
-    """Plays stories up to number `until`, a few at a time; `state` remembers how far that is."""
+    """Plays stories up to number `until`, a few at a time, and tells how far that is and the figures of all of them.
+
+    `state` remembers both, what went wrong as well.
+    """
     state.parent.mkdir(parents=True, exist_ok=True)
     reached = json.loads(state.read_text()) if state.exists() else {}
-    at = int(reached.get(of, 0))
-    while at < until:
-        most = min(_AT_ONCE * processes, until - at)
-        figures = side_by_side(processes=processes, start=at, of=of, most=most)
-        at += most
-        state.write_text(json.dumps({**reached, of: at}))
+    at, figures = 0, Figures()
+    if of in reached:
+        at, figures = reached[of]["at"], Figures.of(reached[of]["figures"])
         yield at, figures
-        if not figures.histories:
-            return
+    while at < until:
+        count = min(_AT_ONCE * processes, until - at)
+        part = side_by_side(processes=processes, start=at, of=of, most=count)
+        at += count
+        figures.join(part)
+        state.write_text(json.dumps({**reached, of: {"at": at, "figures": figures.kept()}}))
+        yield at, figures

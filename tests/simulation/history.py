@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import hashlib
+import itertools
 import random
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -19,6 +20,7 @@ from adapter.domain.received import communication_id
 from adapter.mapping.engine import Mappings
 from adapter.simulators import fhir, metriport
 from tests.simulation.authors import Authors
+from tests.simulation.clinicians import Clinicians
 from tests.simulation.oracle import Judgement, judge
 from tests.simulation.story import Shock, Story
 from tests.simulation.theatre import Theatre, furnish_ledgers
@@ -29,11 +31,12 @@ LONGEST_SECONDS: Final = 3.0 * 86400
 _ROUND: Final = 125.0  # longer than the slowest loop of the adapter
 _STEP: Final = 20.0
 _LISTED_AFTER: Final = timedelta(minutes=30)
+_PLAYS: Final = itertools.count(1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one history came to; `digest` is equal for equal histories."""
+    """What one history came to; `digest` is equal for equal histories. `missed` strikes came after its end."""
 
     story: Story
     judgement: Judgement
@@ -41,6 +44,7 @@ class Outcome:
     covered: set[tuple[str, str]] = field(repr=False)
     operations: int
     strikes: int
+    missed: int
     seconds: float
 
     @property
@@ -62,7 +66,7 @@ def play(story: Story) -> Outcome:
     try:
         return run(_play(story))
     finally:
-        if story.seed % 20 == 0:
+        if next(_PLAYS) % 20 == 0:
             gc.collect()
 
 
@@ -89,20 +93,22 @@ async def _play(story: Story) -> Outcome:
     )
     calls = asyncio.create_task(stage.make_calls())
     authors = Authors(stage=stage)
+    clinicians = Clinicians(stage=stage, authors=authors)
     authors.furnish()
     acts = [
         *(asyncio.create_task(authors.write(letter)) for letter in story.letters),
         *(asyncio.create_task(authors.receive(arrival)) for arrival in story.arrivals),
         *(asyncio.create_task(authors.do(deed)) for deed in story.deeds),
+        *(asyncio.create_task(clinicians.answer(answer)) for answer in story.answers),
         *(asyncio.create_task(_shock(stage, shock)) for shock in story.shocks),
     ]
     try:
         for _ in range(story.replicas):
             await stage.appear()
         await asyncio.gather(*acts)
-        if not await _rests(stage):
+        if not await _rests(stage, clinicians):
             stage.failures.append("it never comes to rest")
-        judgement = judge(stage, authors)
+        judgement = judge(stage, authors, clinicians)
     finally:
         for process in stage.living:
             process.life.dead = True
@@ -119,6 +125,7 @@ async def _play(story: Story) -> Outcome:
         covered=stage.covered,
         operations=stage.operations,
         strikes=stage.strikes,
+        missed=stage.missed,
         seconds=loop.time(),
     )
 
@@ -171,13 +178,13 @@ async def _shock(stage: Theatre, shock: Shock) -> None:
             )
 
 
-async def _rests(stage: Theatre) -> bool:
+async def _rests(stage: Theatre, clinicians: Clinicians) -> bool:
     """Waits until nothing is scheduled anywhere, and one more round of every loop has changed nothing."""
     seen: object = None
     since = 0.0
     now = stage.clock.loop.time
     while now() < LONGEST_SECONDS:
-        print_ = await _print(stage)
+        print_ = None if clinicians.waits else await _print(stage)
         if print_ is None or print_ != seen:
             seen, since = print_, now()
         elif now() - since >= _ROUND:
@@ -193,21 +200,22 @@ async def _print(stage: Theatre) -> object:
     if stage.metriport.next_at() is not None or any(process.life.paused for process in stage.living):
         return None
     communications = stage.fhir.resources("Communication")
-    if any(one["status"] == "preparation" for one in communications) or _comes(stage, communications):
+    waiting = (one["status"] == "preparation" and one["id"] in stage.letters for one in communications)
+    if any(waiting) or _comes(stage):
         return None
     async with stage._ledger._database.reading() as connection:
         scheduled, *ledger = (await connection.execute(_LEDGER)).one()
     if scheduled:
         return None
-    versions = tuple(one["meta"]["versionId"] for one in communications)
+    versions = tuple(one["meta"]["versionId"] for one in (*communications, *stage.fhir.resources("Task")))
     return (*ledger, versions, len(stage.posts), len(stage.processes))
 
 
-def _comes(stage: Theatre, communications: list[dict[str, Any]]) -> bool:
-    """Whether a message is not there yet that a reading of Metriport's list may still bring."""
-    shown = {one["id"] for one in communications}
+def _comes(stage: Theatre) -> bool:
+    """Whether a message has never been there that a reading of Metriport's list may still bring."""
     return any(
-        communication_id(message.id) not in shown and stage.clock.now() - message.sent_at < _LISTED_AFTER
+        not stage.fhir.history("Communication", communication_id(message.id))
+        and stage.clock.now() - message.sent_at < _LISTED_AFTER
         for message in stage.metriport.messages
         if message.direction == "inbound"
     )

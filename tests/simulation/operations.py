@@ -35,12 +35,13 @@ FAULTS: Final[dict[str, tuple[str, ...]]] = {
         "list-empty",
     ),
     "GET message": (*_READ, "malformed"),
-    CONTENT: (*_READ, "404"),
+    CONTENT: (*_READ, "404", "malformed"),
     "POST document": ("drop", "no-connection", "500", "429", "apply-then-drop", "malformed", "no-id"),
     "PUT upload": ("drop", "no-connection", "500", "apply-then-drop", "apply-then-500"),
 }
-_FHIR_READ: Final = ("drop", "no-connection", "503", "500", "slow:15", "slow:70")
-_FHIR_WRITE: Final = (*_FHIR_READ, "apply-then-drop", "apply-then-500", "apply-late")
+_FHIR_READ: Final = ("drop", "no-connection", "503", "500", "429:7", "slow:15", "slow:70")
+_FHIR_SEARCH: Final = (*_FHIR_READ, "unseen:30", "unseen:115")
+_FHIR_WRITE: Final = (*_FHIR_READ, "409", "412", "apply-then-drop", "apply-then-500", "apply-late")
 
 _METRIPORT: Final = (
     (re.compile(r"POST /medical/v1/message"), POST),
@@ -76,7 +77,9 @@ def faults_of(kind: str) -> tuple[str, ...]:
     if kind.startswith("ledger "):
         return _LEDGER
     if kind.startswith("FHIR "):
-        return _FHIR_READ if " GET " in kind else _FHIR_WRITE
+        if " GET " in kind:
+            return _FHIR_READ if kind.endswith(("/id", "/_history")) else _FHIR_SEARCH
+        return _FHIR_WRITE
     return FAULTS.get(kind, _READ)
 
 

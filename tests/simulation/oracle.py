@@ -15,6 +15,7 @@ from adapter.domain.mark import End, Mark, marks_on, newest
 from adapter.domain.received import communication_id
 from adapter.domain.resource import has_code, items
 from tests.simulation.authors import Authors
+from tests.simulation.clinicians import MATCHED, Clinicians
 from tests.simulation.story import Letter
 from tests.simulation.theatre import Theatre
 
@@ -27,7 +28,6 @@ _STATUS_OF: Final = {
     End.HELD: "on-hold",
     End.REFUSED: "not-done",
 }
-_OWN: Final = frozenset({"entered-in-error"})
 
 
 @dataclass(kw_only=True)
@@ -55,18 +55,19 @@ class Judgement:
 @dataclass(frozen=True, kw_only=True)
 class _Version:
     number: int
-    content: dict[str, Any]
+    content: dict[str, Any]  # empty where it was deleted
     authors: bool
+    taken_back: bool
 
     @property
     def marks(self) -> list[Mark]:
         return marks_on(self.content)
 
 
-def judge(stage: Theatre, authors: Authors) -> Judgement:
+def judge(stage: Theatre, authors: Authors, clinicians: Clinicians) -> Judgement:
     """Judges a history that has come to rest."""
     judgement = Judgement(messages=len(stage.letters) + len(authors.received))
-    histories = {letter: _versions(stage, authors, letter) for letter in stage.letters}
+    histories = {letter: list(_versions(stage, authors, letter)) for letter in stage.letters}
     recorded = Counter(
         message
         for versions in histories.values()
@@ -79,22 +80,23 @@ def judge(stage: Theatre, authors: Authors) -> Judgement:
         _end(stage, letter, versions, judgement)
         _edits(letter, versions, judgement)
     held = any(mark.end is End.HELD for versions in histories.values() for mark in versions[-1].marks)
+    gone = any(not version.content for versions in histories.values() for version in versions)
     for message in stage.metriport.messages:
         if message.direction == "inbound":
-            _received(stage, authors, message.id, judgement)
-        elif recorded[message.id] > 1 or (message.id not in ever and not held):
+            _received(stage, authors, clinicians, message.id, judgement)
+        elif recorded[message.id] > 1 or (message.id not in ever and not held and not gone):
             judgement.unexpected.append(f"{message.id[:13]} is on {recorded[message.id]} Communications")
     judgement.ends.extend(stage.failures)
     return judgement
 
 
-def _versions(stage: Theatre, authors: Authors, letter: str) -> list[_Version]:
-    saved = authors.saved.get(letter, set())
-    return [
-        _Version(number=number, content=content, authors=number in saved)
-        for number, content in enumerate(stage.fhir.history("Communication", letter), start=1)
-        if content is not None
-    ]
+def _versions(stage: Theatre, authors: Authors, letter: str) -> Iterator[_Version]:
+    saved, withdrawn = authors.saved.get(letter, set()), authors.withdrawn.get(letter, set())
+    status, taken_back = None, False
+    for number, content in enumerate(stage.fhir.history("Communication", letter), start=1):
+        before, status = status, (content or {}).get("status")
+        taken_back = number in withdrawn or (taken_back and status == before)
+        yield _Version(number=number, content=content or {}, authors=number in saved, taken_back=taken_back)
 
 
 def _posts(stage: Theatre, histories: dict[str, list[_Version]], judgement: Judgement) -> None:
@@ -103,18 +105,20 @@ def _posts(stage: Theatre, histories: dict[str, list[_Version]], judgement: Judg
     applied: Counter[tuple[Any, ...]] = Counter()
     wishes: dict[tuple[Any, ...], set[tuple[str, int]]] = {}
     for post in stage.posts:
-        if post.message is None:
+        if post.letter not in histories:
+            judgement.unexpected.append(f"{post.letter} is nobody's wish")
+        if post.message is None or post.letter not in histories:
             continue
         message = shown[post.message]
         content = (message.destination, message.body, tuple(sorted(message.attachments)))
         applied[content] += 1
         alike = stage.letters[post.letter]
         rounds = {
-            (letter, mark.round)
+            (letter, round_)
             for letter, versions in histories.items()
             if _content(stage.letters[letter]) == _content(alike)
-            for version in versions
-            for mark in version.marks
+            for round_, end in _ends(versions).items()
+            if end is not End.WITHDRAWN
         }
         own = {(post.letter, post.round)}
         wishes.setdefault(content, set()).update(own if alike.enclosure == "own" else rounds)
@@ -130,52 +134,82 @@ def _posts(stage: Theatre, histories: dict[str, list[_Version]], judgement: Judg
             break
 
 
+def _ends(versions: list[_Version]) -> dict[int, End | None]:
+    """How each round stood when it was last seen."""
+    return {mark.round: mark.end for version in versions for mark in version.marks}
+
+
 def _content(letter: Letter) -> tuple[str, str, str]:
     return letter.to, letter.text, letter.enclosure
 
 
-def _received(stage: Theatre, authors: Authors, message: str, judgement: Judgement) -> None:
-    """It is there once, complete from its first version on, and whose it is nobody has to guess."""
+def _received(
+    stage: Theatre, authors: Authors, clinicians: Clinicians, message: str, judgement: Judgement
+) -> None:
+    """It is there once, complete from its first version on, and with the Patient whose it is, once that is known."""
     arrival, contents = authors.received[message]
-    name, id = message[:13], communication_id(message)
+    name, id, decided = message[:13], communication_id(message), clinicians.decided.get(message, [])
+    matched = not MATCHED.isdisjoint(decided)
     shown = [
         one["id"]
         for one in stage.fhir.resources("Communication")
         if {"system": COMMUNICATION_ID, "value": message} in one.get("identifier", [])
     ]
-    if shown != [id]:
+    if shown != ([] if "discard" in decided else [id]):
         (judgement.doubled if shown else judgement.lost).append(
             f"{name} was received: {len(shown)} are there"
         )
         return
-    versions = stage.fhir.history("Communication", id)
-    if len(versions) > 1:
+    versions = [version for version in stage.fhir.history("Communication", id) if version]
+    if len(versions) != 1 + clinicians.notes[message] + matched:
         judgement.doubled.append(f"{name} was received: {len(versions)} versions")
-    for version in filter(None, versions):
+    for version in versions:
         if sorted(_enclosed(stage, version)) != sorted(contents):
             judgement.lost.append(f"{name} was received: not with its attachments")
-        if ("subject" in version) is not arrival.known:
-            judgement.unexpected.append(f"{name} was received: its subject")
+    owned = ["subject" in version for version in versions]
+    if owned != sorted(owned) or (owned[0], owned[-1]) != (arrival.known, arrival.known or matched):
+        judgement.unexpected.append(f"{name} was received: its subject")
+    if "discard" not in decided and any(
+        owner != versions[-1].get("subject") for owner in _owners(stage, versions[-1])
+    ):
+        judgement.unexpected.append(f"{name} was received: whose its attachments are")
     tasks = [
-        one
-        for one in stage.fhir.resources("Task")
-        if one.get("focus") == {"reference": f"Communication/{id}"}
+        (task["status"], task["businessStatus"]["coding"][0]["code"]) for task in clinicians.asked(message)
     ]
-    if len(tasks) != (not arrival.known):
-        judgement.unexpected.append(f"{name} was received: {len(tasks)} Tasks")
+    if len(tasks) != (not arrival.known) or any(not _is_settled(task, decided) for task in tasks):
+        judgement.unexpected.append(f"{name} was received: its Tasks are {tasks} after {decided}")
+
+
+def _is_settled(task: tuple[str, str], decided: list[str]) -> bool:
+    """Whether the Task shows what was decided; once it is clear whose the message is, other answers do not count."""
+    if not MATCHED.isdisjoint(decided):
+        return task[1] == "applied"
+    return task == (("rejected", "applied") if "reject" in decided else ("requested", "open"))
+
+
+def _documents(
+    stage: Theatre, communication: dict[str, Any]
+) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """The documents of a message, each with its Binaries."""
+    for part in items(communication.get("payload")):
+        if reference := part.get("contentReference", {}).get("reference"):
+            document = stage.found(*reference.split("/"))
+            urls = [content["attachment"]["url"] for content in document.get("content", [])]
+            yield document, [stage.found(*url.split("/")) for url in urls]
 
 
 def _enclosed(stage: Theatre, communication: dict[str, Any]) -> Iterator[bytes]:
-    for part in items(communication.get("payload")):
-        if reference := part.get("contentReference", {}).get("reference"):
-            document = _at(stage, reference)
-            for content in document.get("content", []):
-                yield base64.b64decode(_at(stage, content["attachment"]["url"]).get("data", ""))
+    for _, binaries in _documents(stage, communication):
+        for binary in binaries:
+            yield base64.b64decode(binary.get("data", ""))
 
 
-def _at(stage: Theatre, reference: str) -> dict[str, Any]:
-    kind, _, id = reference.partition("/")
-    return next((one for one in stage.fhir.resources(kind) if one["id"] == id), {})
+def _owners(stage: Theatre, communication: dict[str, Any]) -> Iterator[Any]:
+    """Whose the documents and the Binaries are, as far as they say it."""
+    for document, binaries in _documents(stage, communication):
+        yield document.get("subject")
+        if "subject" in document:
+            yield from (binary.get("securityContext") for binary in binaries)
 
 
 def _wishes(histories: dict[str, list[_Version]], judgement: Judgement) -> None:
@@ -210,7 +244,9 @@ def _wishes(histories: dict[str, list[_Version]], judgement: Judgement) -> None:
 def _is_asked_for(versions: list[_Version], round_: int) -> bool:
     """Whether an author asked again after the round before was claimed."""
     claimed = next((v.number for v in versions if any(mark.round == round_ - 1 for mark in v.marks)), 0)
-    return any(v.authors and v.number > claimed and v.content["status"] == "preparation" for v in versions)
+    return any(
+        v.authors and v.number > claimed and v.content.get("status") == "preparation" for v in versions
+    )
 
 
 def _wants_resend(content: dict[str, Any]) -> bool:
@@ -221,7 +257,7 @@ def _answered(letter: str, versions: list[_Version], judgement: Judgement) -> No
     """A wish after an end that its author saw opens a round, unless the author wrote something else before."""
     for before, version, after in zip(versions, versions[1:], [*versions[2:], None], strict=False):
         known = newest(before.marks)
-        if not version.authors or version.content["status"] != "preparation" or known is None:
+        if not version.authors or version.content.get("status") != "preparation" or known is None:
             continue
         ended = known.end in {End.FAILED, End.HELD, End.REFUSED, End.WITHDRAWN}
         resent = known.end is End.COMPLETED and _wants_resend(version.content)
@@ -233,24 +269,26 @@ def _answered(letter: str, versions: list[_Version], judgement: Judgement) -> No
 
 
 def _end(stage: Theatre, letter: str, versions: list[_Version], judgement: Judgement) -> None:
-    present = versions[-1].content
+    present, taken_back = versions[-1].content, versions[-1].taken_back
+    if not present:
+        return
     mark, status = newest(marks_on(present)), present["status"]
     if mark is None or mark.end is None:
-        if mark is not None or status not in _OWN:
+        if mark is not None or not taken_back:
             judgement.lost.append(f"{letter} stays {status}, without an end")
         return
     judgement.held += mark.end is End.HELD
     judgement.ends += _contradictions(stage, letter, mark)
-    owned = [version.content["status"] in _OWN for version in versions if version.authors]
+    owned = [version.taken_back for version in versions if version.authors]
     if mark.end in {End.COMPLETED, End.FAILED} and mark.message is None:
         judgement.lost.append(f"{letter} is {mark.end.value} without a message")
     if mark.end is End.WITHDRAWN and not any(owned):
         judgement.lost.append(f"{letter} is withdrawn by nobody")
     if mark.end is End.REFUSED:
         judgement.lost.append(f"{letter} was refused: {present['statusReason']['text']}")
-    if status not in _OWN and status != _STATUS_OF.get(mark.end):
+    if not taken_back and status != _STATUS_OF.get(mark.end):
         judgement.ends.append(f"{letter} is {status} after {mark.end.value}")
-    if owned[-1] and status not in _OWN:
+    if owned[-1] and not taken_back:
         judgement.ends.append(f"{letter} is {status} though its author took it back")
 
 

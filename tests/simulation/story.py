@@ -13,23 +13,22 @@ SHOCKS: Final = (
     "kill", "kill", "stop", "ledger-deleted", "ledger-rolled-back", "pause", "clock-steps",
 )  # fmt: skip
 DEEDS: Final = (
-    "edit", "edit-blind", "blind-put", "withdraw", "wish-again", "wish-again", "wish-again-blind", "resend", "impatient",
+    "edit", "edit-blind", "blind-put", "withdraw", "stop", "not-done", "delete", "copy", "wish-again", "wish-again",
+    "wish-again-blind", "resend", "impatient",
 )  # fmt: skip
+ANSWERS: Final = ("choose", "choose", "by-hand", "reject", "choose-nobody", "note", "discard")
 OPERATIONS_OF_A_LETTER: Final = 26
 OPERATIONS_OF_AN_ARRIVAL: Final = 20
-WEBHOOK_FAULTS: Final = (
-    "none",
-    "webhook-lost",
-    "webhook-twice",
-    "webhook-late",
-    "webhook-again",
-    "url-expired",
-)
+STATUS_FAULTS: Final = ("none", "webhook-lost", "webhook-twice", "webhook-late", "webhook-again")
+WEBHOOK_FAULTS: Final = (*STATUS_FAULTS, "url-expired")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Letter:
-    """One Communication: letters of the same `text` say the same. `fails` is by round."""
+    """One Communication: letters of the same `text` say the same. `fails` is by round.
+
+    `call` is what becomes of the webhooks that tell how it ended.
+    """
 
     id: str
     text: str
@@ -38,6 +37,7 @@ class Letter:
     enclosure: Literal["none", "own", "shared"] = "none"
     fails: tuple[bool, ...] = (False,)
     ends_after: float = 5.0
+    call: str = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,16 @@ class Arrival:
     enclosures: int = 0
     known: bool = True
     fault: str = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a clinician does so long `after` the arrival of that number is there: reads, and saves `gap` seconds later."""
+
+    arrival: int
+    after: float
+    kind: str
+    gap: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,15 +92,20 @@ class Shock:
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """One history before it happens. `name` finds it again. `faults` are by kind of operation, in their order."""
+    """One history before it happens. `name` finds it again. `faults` are by kind of operation, in their order.
+
+    The strikes of a `series` fall later and later: what one of them does not reach, none of the following does.
+    """
 
     name: str
     seed: int
+    series: str | None = None
     letters: tuple[Letter, ...] = ()
     arrivals: tuple[Arrival, ...] = ()
     faults: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     strikes: tuple[Strike, ...] = ()
     deeds: tuple[Deed, ...] = ()
+    answers: tuple[Answer, ...] = ()
     shocks: tuple[Shock, ...] = ()
     replicas: int = 1
     sends_per_minute: int = 20
@@ -149,6 +164,7 @@ def drawn(seed: int) -> Story:
         track=numbers.choice([3.0, 8.0, 20.0]),
         slowness=numbers.choice([0.002, 0.02, 0.2]),
         absence=numbers.choice([0.2, 5.0, 20.0, 100.0]),
+        answers=_answers(numbers, len(arrivals)),
     )
 
 
@@ -165,6 +181,7 @@ def _letters(numbers: random.Random) -> tuple[Letter, ...]:
                 enclosure=numbers.choice(["none", "none", "none", "own", "shared"]),
                 fails=(numbers.random() < 0.35, numbers.random() < 0.3, False),
                 ends_after=numbers.choice([0.0, 2.0, 30.0, 400.0]) * numbers.random(),
+                call=numbers.choice(STATUS_FAULTS),
             )
         )
     return tuple(letters)
@@ -179,4 +196,17 @@ def _arrivals(numbers: random.Random) -> tuple[Arrival, ...]:
             fault=numbers.choice(WEBHOOK_FAULTS),
         )
         for _ in range(numbers.choice([0, 0, 0, 1, 2]))
+    )
+
+
+def _answers(numbers: random.Random, arrivals: int) -> tuple[Answer, ...]:
+    return tuple(
+        Answer(
+            arrival=place,
+            after=numbers.choice([0.0, 60.0, 300.0, 2000.0]) * numbers.random(),
+            kind=numbers.choice(ANSWERS),
+            gap=numbers.choice([0.0, 1.0, 90.0]) * numbers.random(),
+        )
+        for place in range(arrivals)
+        for _ in range(numbers.choice([0, 1, 1, 2]))
     )

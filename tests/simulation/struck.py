@@ -183,8 +183,7 @@ class StruckStore:
         points, faults = self._what_strikes(operations.of_ledger(name))
         await asyncio.sleep(stage.latency() / 10)
         if points & {"before", "wire"}:
-            stage.strike_down(life, absence=stage.story.absence)
-            await life.lives()
+            await self._die()
         for fault in faults:
             await stage.stand_still(life, fault, "pause:")
         if "ledger-before" in faults:
@@ -195,8 +194,7 @@ class StruckStore:
         if name == "intend" and result is not None:
             stage.intended[id(life)] = (result[0].communication, result[0].round)
         if "applied" in points:
-            stage.strike_down(life, absence=stage.story.absence)
-            await life.lives()
+            await self._die()
         for fault in faults:
             await stage.stand_still(life, fault, "pause-after:")
         if "ledger-after" in faults:
@@ -204,6 +202,10 @@ class StruckStore:
         if "answered" in points:
             stage.clock.loop.call_soon(_kill, stage, life, context=NOBODY)
         return result
+
+    async def _die(self) -> None:
+        self._theatre.strike_down(self._life, absence=self._theatre.story.absence)
+        await self._life.lives()
 
     def _what_strikes(self, kind: str) -> tuple[set[Point], list[str]]:
         stage = self._theatre

@@ -11,19 +11,15 @@ import pytest
 
 from tests.simulation.campaign import KINDS, side_by_side
 
-SECONDS = float(os.environ.get("ADAPTER_SIMULATION_SECONDS", "40"))
+RANDOM_SECONDS = float(os.environ.get("ADAPTER_SIMULATION_SECONDS", "20"))
 _ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(("of", "share"), [("singles", 0.3), ("pairs", 0.2), ("random", 0.5)])
-def test_no_history_loses_or_doubles_a_message(
-    of: str, share: float, say: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # What these lines do is measured elsewhere, and measured they play a third of the histories.
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-    stride = {"singles": 97, "pairs": 4973, "random": 1}[of]
-
-    figures = side_by_side(processes=2, start=0, of=of, step=stride, seconds=SECONDS * share)
+@pytest.mark.parametrize(
+    ("of", "stride", "seconds"), [("singles", 97, 12), ("pairs", 4973, 10), ("random", 1, RANDOM_SECONDS)]
+)
+def test_no_history_loses_or_doubles_a_message(of: str, stride: int, seconds: float, say: list[str]) -> None:
+    figures = side_by_side(processes=1, start=0, of=of, step=stride, seconds=seconds)
 
     say += [f"{of}: {line}" for line in figures.lines()]
     assert not figures.failing

@@ -107,12 +107,27 @@ class Theatre(Site):
         """One line of the history."""
         self.transcript.append(f"{self.clock.loop.time():10.3f}  {what}")
 
+    def remove(self, path: str) -> bool:
+        """An author deletes; the server will not while a Task refers to it."""
+        response = self.fhir.handle(Request(method="DELETE", path=f"/fhir/{path}"), self.clock.now())
+        self._changed.set()
+        return response.status < 300
+
+    def found(self, type_: str, id: str) -> dict[str, Any]:
+        """The resource as it is on the FHIR server; empty where there is none."""
+        return next((one for one in self.fhir.resources(type_) if one["id"] == id), {})
+
     # Operations
 
     def next(self) -> tuple[int, list[Strike]]:
         """Counts one operation; gives its number and what strikes it."""
         self.operations += 1
         return self.operations, self._planned.pop(self.operations, [])
+
+    @property
+    def missed(self) -> int:
+        """How many strikes there were no operations for."""
+        return sum(map(len, self._planned.values()))
 
     def ordered(self, kind: str) -> str | None:
         """What the story has in store for the next operation of that kind."""
@@ -321,9 +336,14 @@ class Theatre(Site):
         self.pending -= 1
         now = self.clock.now()
         self.ends[message] = (now, "failed" if fails else "completed")
-        self.say(f"{message[:13]} {self.ends[message][1]}")
+        letter = self.letters[next(post.letter for post in self.posts if post.message == message)]
+        self.say(f"{message[:13]} {self.ends[message][1]} {letter.call}")
+        if letter.call != "none":
+            self.cover("webhook of an end", letter.call)
+            self.metriport.add_fault("*", "*", letter.call)
         if fails:
             self.metriport.fail(message, "The mailbox is full.", now)
         else:
             self.metriport.complete(message, now)
+        self.metriport.clear_faults()
         self._changed.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context as Variables
 from contextvars import copy_context
@@ -18,6 +18,7 @@ import httpx
 
 from adapter.config import FhirGroup, Settings
 from adapter.domain.episode import Episodes
+from adapter.domain.transmission import State
 from adapter.errors import Temporary
 from adapter.fhir.client import FhirClient
 from adapter.ledger.clock import SharedClock
@@ -58,10 +59,14 @@ class LedgerFault:
 
 @dataclass(kw_only=True)
 class Rival:
-    """Another replica: it notes something on a row right before a change of that name, or makes the same call first."""
+    """Another replica: it notes something on a row right before a change of that name, or makes the same call first.
+
+    After that call it moves the row on to `then`.
+    """
 
     event: str | None = None
     method: str | None = None
+    then: State | None = None
     times: int = 1
     met: int = 0
 
@@ -88,7 +93,9 @@ class MortalStore:
             if rival is not None:
                 rival.times, rival.met = rival.times - 1, rival.met + 1
                 if rival.method:
-                    await method(*arguments, **facts)
+                    theirs = await method(*arguments, **facts)
+                    if rival.then:
+                        await self._store.change(theirs, rival.then, now=facts["now"], event="rival")
                 else:
                     row = arguments[0]
                     await self._store.change(row, row.state, now=facts["now"], event="rival")
@@ -111,6 +118,7 @@ class Line(httpx.AsyncBaseTransport):
     clock: VirtualClock
     changed: asyncio.Event
     latency: Latency
+    begun: list[tuple[datetime, str, str]] = field(default_factory=list)
     arrivals: list[tuple[datetime, str, str]] = field(default_factory=list)
     life: Life
     apart: list[bool] = field(default_factory=list)
@@ -119,6 +127,7 @@ class Line(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         body = await request.aread()
+        self.begun.append((self.clock.now(), request.method, request.url.path))
         await self._pass(self.latency())
         if self.down:
             self.refused.append(self.clock.now())
@@ -382,12 +391,11 @@ class Site:
 
     def sends(self) -> list[datetime]:
         """When each POST of a message arrived at Metriport."""
-        return sorted(
-            at
-            for line in self._lines
-            for at, method, path in line.arrivals
-            if (method, path) == ("POST", "/medical/v1/message")
-        )
+        return _posts(line.arrivals for line in self._lines)
+
+    def begins(self) -> list[datetime]:
+        """When the adapter began each of them."""
+        return _posts(line.begun for line in self._lines)
 
     def _line(self, world: Neighbour) -> Line:
         line = Line(
@@ -427,6 +435,12 @@ async def _answered(adapter: Adapter, call: Call) -> int:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(adapter.app)) as http:
         answer = await http.request(call.method, call.url, headers=dict(call.headers), content=call.body)
         return answer.status_code
+
+
+def _posts(calls: Iterable[list[tuple[datetime, str, str]]]) -> list[datetime]:
+    return sorted(
+        at for line in calls for at, method, path in line if (method, path) == ("POST", "/medical/v1/message")
+    )
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from adapter.domain import pauses
 from adapter.domain.inbox import lost_message_task, lost_message_task_id
 from adapter.domain.received import Received, communication_id
 from adapter.domain.resource import version_of
@@ -204,12 +205,14 @@ async def _later(context: Context, delivery: Delivery, error: AdapterError) -> N
 
 
 async def put_off(context: Context, delivery: Delivery, error: Exception) -> None:
-    """Has it worked on later: the older it is, the later."""
+    """Has it worked on later: the older it is, the later, and not before the neighbour wants to be asked."""
     now = context.clock.now()
     longest = _LONGEST_OUTAGE_PAUSE if isinstance(error, Temporary) else _LONGEST_PAUSE
     pause = min(max(now - delivery.received_at, _FIRST_PAUSE), longest)
     alive = replace(delivery, tries=0)  # only links that die one after the other count
-    await context.ledger.later(alive, due_at=now + pause, note=type(error).__name__)
+    await context.ledger.later(
+        alive, due_at=now + pauses.after(error, pause, now=now), note=type(error).__name__
+    )
 
 
 async def _pause(context: Context, delivery: Delivery, note: str) -> None:

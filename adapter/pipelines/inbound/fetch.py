@@ -9,11 +9,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
+import structlog
+
 from adapter.domain.received import Enclosure, Inside, Linked, Named, Notice, Received, media_type
-from adapter.errors import AdapterError, Rejected
+from adapter.errors import AdapterError, Rejected, Temporary
 from adapter.pipelines.inbound.context import Context
 from adapter.ports.ledger import Delivery
 from adapter.ports.mail import Spooled
+
+_log = structlog.get_logger(__name__)
 
 _SECONDS: Final = 300.0  # for a large one over a slow line; a link lives about as long
 ANY_TYPE: Final = "application/octet-stream"
@@ -81,12 +85,12 @@ async def _first_message(context: Context, stack: AsyncExitStack, notice: Notice
 
 @asynccontextmanager
 async def bytes_of(
-    context: Context, received: Received, enclosure: Enclosure
+    context: Context, enclosure: Enclosure, *, patient: str | None
 ) -> AsyncIterator[tuple[Spooled, str]]:
-    """The bytes of an attachment, and their media type.
+    """The bytes of an attachment, and their media type; what is only named is asked for as this patient's (Metriport's id).
 
     Raises:
-        Temporary: they cannot be had now.
+        Temporary: they cannot be had now, or come with other bytes each time.
         LinkDead, Unusable: they cannot be had by the link that there is.
     """
     source, most = enclosure.source, context.policy.most_bytes
@@ -96,15 +100,34 @@ async def bytes_of(
                 raise Unusable(f"an attachment has more than {most} bytes")
             yield spooled, enclosure.content_type or ANY_TYPE
         return
-    link = source.url if isinstance(source, Linked) else await _asked_for(context, received, source)
-    async with _linked(context, link, most_bytes=most) as (spooled, stated):
-        yield spooled, enclosure.content_type or media_type(stated) or ANY_TYPE
+    link = source if isinstance(source, Linked) else await _asked_for(context, source, patient=patient)
+    async with AsyncExitStack() as stack:
+        spooled, kind = await stack.enter_async_context(_linked(context, link.url, most_bytes=most))
+        if _misfit(link, spooled):
+            first = spooled.sha256
+            spooled, kind = await stack.enter_async_context(_linked(context, link.url, most_bytes=most))
+            _check(link, spooled, first=first)
+        yield spooled, enclosure.content_type or media_type(kind) or ANY_TYPE
 
 
-async def _asked_for(context: Context, received: Received, source: Named) -> str:
-    if received.patient is None:
+def _misfit(link: Linked, spooled: Spooled) -> str | None:
+    return link.stated.misfit(size=spooled.size, sha1=spooled.sha1)
+
+
+def _check(link: Linked, spooled: Spooled, *, first: str) -> None:
+    """What does not fit its statement and comes the same again is what there is; then the statement is wrong."""
+    why = _misfit(link, spooled)
+    if why is None:
+        return
+    if spooled.sha256 != first:
+        raise Temporary(f"An attachment comes with other bytes each time: {why}.", applied=False)
+    _log.warning("attachment.not-as-stated", detail=why)
+
+
+async def _asked_for(context: Context, source: Named, *, patient: str | None) -> Linked:
+    if patient is None:
         raise LinkDead("an attachment is only named, and without a patient it cannot be asked for")
-    link = await context.mail.document_link(source.document, patient=received.patient)
+    link = await context.mail.document_link(source.document, patient=patient)
     if link is None:
         raise LinkDead("Metriport does not list the document of an attachment")
     return link

@@ -61,15 +61,16 @@ async def fetch_missed(context: Context, *, since: datetime) -> int:
     """
     calls = []
     try:
-        async for request in context.mail.missed(since=since):
-            if request not in context.asked_again:
-                context.asked_again.add(request)
-                calls.append(await context.mail.redeliver(request))
+        async for call in context.mail.missed(since=since):
+            if call.id not in context.asked_again:
+                context.asked_again.add(call.id)
+                calls.append((call, await context.mail.redeliver(call.id)))
     except (Temporary, Rejected) as error:
         # Metriport's trouble is said elsewhere, and the list still tells.
         _log.info("deliveries.not-made-anew", error=type(error).__name__, detail=str(error))
-    for raw in calls:
-        await context.ledger.keep(context.read.delivery(raw, context.clock.now()))
+    for call, raw in calls:
+        # Should its new links die, too, it is looked for under the time of its first call.
+        await context.ledger.keep(context.read.delivery(raw, call.at or context.clock.now()))
     if calls:
         _log.info("deliveries.missed", made_anew=len(calls))
     return len(calls)

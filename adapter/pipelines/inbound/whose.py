@@ -23,9 +23,10 @@ _ESCAPE: Final = r"\\\g<0>"
 
 @dataclass(frozen=True, kw_only=True)
 class Whose:
-    """The local Patient; without one, those that may be meant."""
+    """The local Patient; without one, those that may be meant. `metriport` is Metriport's id of the patient, if known."""
 
     patient: LocalReference | None = None
+    metriport: str | None = None
     candidates: list[Candidate] = field(default_factory=list)
 
 
@@ -34,9 +35,14 @@ async def whose(context: Context, received: Received) -> Whose:
     known = await _known(context, received)
     fitting = [id for id, patient in known.items() if _is_in_use(patient)]
     if len(fitting) == 1 and not _is_anothers(known[fitting[0]], received.patient):
-        return Whose(patient=LocalReference(type="Patient", id=fitting[0]))
+        links = identifiers(known[fitting[0]], PATIENT_ID)
+        linked = links[0] if len(links) == 1 else None
+        return Whose(
+            patient=LocalReference(type="Patient", id=fitting[0]), metriport=received.patient or linked
+        )
     person = dict(received.person or {}) or await _person(context, received) or {}
-    return Whose(candidates=ranked(person, await _alike(context, person), known=known.values()))
+    candidates = ranked(person, await _alike(context, person), known=known.values())
+    return Whose(metriport=received.patient, candidates=candidates)
 
 
 async def _known(context: Context, received: Received) -> dict[str, Resource]:

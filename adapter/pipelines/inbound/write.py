@@ -65,7 +65,7 @@ async def _keep(context: Context, received: Received, whose: Whose) -> list[Kept
     kept: list[Kept] = []
     equal: Counter[str] = Counter()
     for enclosure in received.enclosures:
-        async with bytes_of(context, received, enclosure) as (spooled, content_type):
+        async with bytes_of(context, enclosure, patient=whose.metriport) as (spooled, content_type):
             copies = equal[enclosure.document or spooled.sha256]
             equal[enclosure.document or spooled.sha256] += 1
             name = document_name(

@@ -12,7 +12,7 @@ from adapter.domain.message import Send
 from adapter.domain.pacing import Slot
 from adapter.domain.ranking import goes_next
 from adapter.domain.transmission import State
-from adapter.errors import AdapterError, ConfigError, Rejected, Temporary
+from adapter.errors import AdapterError, ConfigError, Rejected, Temporary, place
 from adapter.pipelines.outbound.claim import Claimed, claim
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.insist import insist, present_row
@@ -103,12 +103,12 @@ class Lane:
                 claimed = await self._go(claimed)
         except ConfigError:
             raise
-        except AdapterError as trouble:
-            # Nothing that was claimed may be forgotten, whatever went wrong after it.
+        except Exception as trouble:  # noqa: BLE001  # nothing that was claimed may be forgotten
             _log.error(  # a traceback shows text that may be the patient's
-                "send.interrupted",
+                "send.interrupted" if isinstance(trouble, AdapterError) else "send.failed",
                 communication=prepared.wish.row.communication,
                 error=type(trouble).__name__,
+                at=place(trouble),
             )
             await self._doubt(prepared, type(trouble).__name__)
         return True

@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from adapter.domain import pauses
 from adapter.domain.destination import same
 from adapter.domain.mark import marks_on
 from adapter.domain.message import Message, reference_of
@@ -46,6 +47,8 @@ MOST_READINGS: Final = 20
 _APART: Final = timedelta(seconds=30)
 _LONGEST_PAUSE: Final = timedelta(minutes=15)
 _IN_FLIGHT_PAUSE: Final = timedelta(seconds=10)
+# Who is to claim it knows so without the ledger: this is for the next one, should that process die before.
+_UNTIL_CLAIMED: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +101,7 @@ class Resolver:
                 error=type(trouble).__name__,
                 detail=str(trouble),
             )
-            await self._later([row], _patience(self.context, row), event="still-unknown")
+            await self._later([row], _patience(self.context, row, trouble), event="still-unknown")
             return []
 
     async def _resolve(self, row: Transmission) -> list[Prepared]:
@@ -124,25 +127,34 @@ class Resolver:
         if len(cases) < len(account):
             return []
         if not _is_evidence(listing, _known(rows, cases, before=began - context.policy.list_lag)):
-            return await self._read_again(cases, "Metriport's list is not whole")
+            await self._read_again(cases, "Metriport's list is not whole")
+            return []
         doubts = [one.doubt(context, patient) for one in cases]
         verdicts = resolve(doubts, await _unowned(context, listing.messages, doubts))
-        if not self._is_confirmed((patient, str(row.destination)), verdicts, pages=listing.pages):
-            return await self._read_again(cases, "Metriport's list keeps changing")
+        # A reading that lacks something, or has several pages, needs a second that agrees.
+        is_plain = listing.pages == 1 and all(isinstance(verdict, Found) for verdict in verdicts.values())
+        if not is_plain and not await self._is_confirmed((patient, str(row.destination)), cases, verdicts):
+            return []
         return await self._apply(cases, verdicts)
 
-    def _is_confirmed(self, of: tuple[str, str], verdicts: dict[int, Verdict], *, pages: int) -> bool:
-        """Whether the reading counts. One that lacks something, or has several pages, needs a second that agrees."""
-        now = self.context.clock.boot()
-        if pages == 1 and all(isinstance(verdict, Found) for verdict in verdicts.values()):
-            return True
-        read_at, earlier = self._earlier.get(of, (now, None))
+    async def _is_confirmed(
+        self, of: tuple[str, str], cases: Sequence[_Case], verdicts: dict[int, Verdict]
+    ) -> bool:
+        """Whether this process has read the same before; if not, it reads again later."""
+        read_at = self.context.clock.boot()
+        earlier_at, earlier = self._earlier.setdefault(of, (read_at, verdicts))
         if earlier != verdicts:
-            self._earlier[of] = (now, verdicts)
+            self._earlier[of] = (read_at, verdicts)
+            await self._read_again(cases, "Metriport's list keeps changing")
             return False
-        return now - read_at >= _APART.total_seconds()
+        if read_at - earlier_at < _APART.total_seconds():
+            # Not counted as a reading: however often processes die after their first, the pause stays short.
+            await self._later([case.row for case in cases], _APART, event="still-unknown")
+            return False
+        del self._earlier[of]
+        return True
 
-    async def _read_again(self, cases: Sequence[_Case], why: str) -> list[Prepared]:
+    async def _read_again(self, cases: Sequence[_Case], why: str) -> None:
         """Later, longer each time; after many readings it is for a person to say."""
         for case in cases:
             if case.row.checks >= MOST_READINGS:
@@ -150,7 +162,6 @@ class Resolver:
         rows = [case.row for case in cases]
         pause = min(_APART * 2 ** max(0, min(row.checks for row in rows) - 1), _LONGEST_PAUSE)
         await self._later(rows, pause, event="still-unknown", readings=1)
-        return []
 
     async def _later(
         self, rows: Sequence[Transmission], pause: timedelta, *, event: str, readings: int = 0
@@ -196,7 +207,7 @@ class Resolver:
             return []
         now = context.clock.now()
         shown = await context.ledger.change(
-            row, row.state, now=now, event="not-sent", due_at=now + _LONGEST_PAUSE, note=case.note
+            row, row.state, now=now, event="not-sent", due_at=now + _UNTIL_CLAIMED, note=case.note
         )
         if shown is None:
             return []
@@ -319,7 +330,8 @@ async def _hold(context: Context, case: _Case, why: str, *, candidates: Sequence
         await tell(context, held, communication=case.present, candidates=candidates)
 
 
-def _patience(context: Context, row: Transmission) -> timedelta:
+def _patience(context: Context, row: Transmission, trouble: Exception) -> timedelta:
     """The pause before a list that could not be read is read again: it may be for days."""
-    waited = context.clock.now() - (row.intent_at or row.opened_at)
-    return min(max(waited / 4, _APART), _LONGEST_PAUSE)
+    now = context.clock.now()
+    waited = now - (row.intent_at or row.opened_at)
+    return pauses.after(trouble, min(max(waited / 4, _APART), _LONGEST_PAUSE), now=now)

@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from adapter.domain import pauses
 from adapter.domain.message import Message, MessageState
 from adapter.domain.reasons import reason
 from adapter.domain.transmission import ENDED, IN_FLIGHT, State, Transmission
@@ -86,10 +87,10 @@ async def due(context: Context, row: Transmission) -> None:
         await poll(context, row)
 
 
-async def put_off(context: Context, row: Transmission) -> None:
+async def put_off(context: Context, row: Transmission, error: Exception) -> None:
     """The row's step could not be done now: it is due again later, the longer it lasts the later."""
     present, now = await present_row(context, row), context.clock.now()
-    again = now + patience(present, now=now)
+    again = now + pauses.after(error, patience(present, now=now), now=now)
     if present.write_at is not None and present.write_at <= now:
         await context.ledger.change(present, present.state, now=now, event="waits", write_at=again)
     elif present.due_at is not None:

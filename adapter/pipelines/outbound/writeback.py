@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from adapter.domain import pauses
 from adapter.domain.resource import Resource, version_of
 from adapter.domain.transmission import Transmission
 from adapter.domain.writeback import authors_own, needs_write, overtaken, written
@@ -34,8 +35,9 @@ async def write_back(
     """
     try:
         resource = await _write(context, row, communication)
-    except (Temporary, Conflict):
-        await _later(context, row, patience(row, now=context.clock.now()), "write-waits")
+    except (Temporary, Conflict) as error:
+        now = context.clock.now()
+        await _later(context, row, pauses.after(error, patience(row, now=now), now=now), "write-waits")
         return None
     except Rejected as refusal:
         _log.error(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
@@ -68,3 +69,14 @@ def answer(status: int, resource: Resource, headers: Mapping[str, str] | None = 
 def refusal(refused: Refused) -> Response:
     """The answer to what was refused."""
     return answer(refused.status, outcome(refused.sentence), refused.headers)
+
+
+def without_newer(response: Response, since: str) -> Response:
+    """The answer to a search, without a total, as it was before what was written after that instant."""
+    found = simplejson.loads(response.body, use_decimal=True)
+    if found.get("type") != "searchset":
+        return response
+    entries = found.pop("entry", [])
+    shown = [entry for entry in entries if entry["resource"].get("meta", {}).get("lastUpdated", "") <= since]
+    found.pop("total", None)
+    return replace(response, body=dumps({**found, **({"entry": shown} if shown else {})}))

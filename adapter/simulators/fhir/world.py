@@ -65,7 +65,7 @@ class World:
         if fault is None:
             response = respond(self._server, asked, now)
         else:
-            response = fault.strike(lambda: respond(self._server, asked, now))
+            response = fault.strike(lambda: respond(self._server, asked, now), now)
         self._settle(now)
         self.requests.append(
             Logged(at=now, method=asked.method, path=asked.path, query=asked.query, status=response.status)

@@ -10,6 +10,7 @@ Without a choice it is a Message in the SDK's dialect when there are no attachme
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -47,6 +48,7 @@ def receive(server: Server, stated: Mapping[str, Any], now: datetime) -> Message
     if patient_id is not None:
         server.patient(patient_id)
     documents = [_document(one) for one in _list(stated, "attachments")]
+    owner = patient_id or server.known_as(_text(stated, "externalId"))
     message = Message(
         id=server.ids.new(now),
         direction="inbound",
@@ -59,7 +61,7 @@ def receive(server: Server, stated: Mapping[str, Any], now: datetime) -> Message
         body=_text(stated, "body"),
         sender=_text(stated, "from"),
         npis=[str(one) for one in _list(stated, "intendedRecipientNpi")],
-        attachments=[_store(server, one, patient_id, now) for one in documents],
+        attachments=[_store(server, one, owner, now) for one in documents],
     )
     server.messages[message.id] = message
     choices = dict(stated)
@@ -122,6 +124,8 @@ def _attachment(server: Server, document: Document, now: datetime) -> dict[str, 
     return {
         "contentType": document.content_type,
         "title": document.announced["description"],
+        "size": len(document.data or b""),
+        "hash": base64.b64encode(hashlib.sha1(document.data or b"", usedforsecurity=False).digest()).decode(),
         "url": server.link(f"/_files/{document.id}", now),
     }
 

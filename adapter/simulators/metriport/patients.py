@@ -26,10 +26,10 @@ def by_external_id(server: Server, request: Request, _now: datetime) -> Response
     wanted = dict(request.parameters).get("externalId")
     if not wanted:
         raise Refusal(400, "Missing externalId query param")
-    for patient in server.patients.values():
-        if patient.get("externalId") == wanted:
-            return as_json(patient)
-    raise Refusal(404, "Could not find patient")
+    known = server.known_as(wanted)
+    if known is None:
+        raise Refusal(404, "Could not find patient")
+    return as_json(server.patients[known])
 
 
 def match(server: Server, request: Request, now: datetime) -> Response:

@@ -73,6 +73,11 @@ class Server:
         external = self.patients.get(patient_id, {}).get("externalId")
         return {"patientId": patient_id, **({"externalId": external} if external else {})}
 
+    def known_as(self, external_id: str | None) -> str | None:
+        """The id of the patient with the account's own id."""
+        own = (id for id, one in self.patients.items() if one.get("externalId") == external_id)
+        return next(own, None) if external_id else None
+
     def etag(self) -> str:
         """A new version of a record."""
         return self.ids.secret(64)

@@ -120,6 +120,7 @@ def test_every_request_is_written_down_as_it_was_answered() -> None:
         ("500", 500, False, False),
         ("503", 503, False, False),
         ("409", 409, False, False),
+        ("429:7", 429, False, False),
         ("drop", 0, True, False),
         ("apply-then-drop", 0, True, True),
         ("apply-then-500", 500, False, True),
@@ -144,6 +145,26 @@ def test_a_slow_answer_is_a_late_one() -> None:
     slow = ask(world, "PUT", "/Patient/p", body=PATIENT)
 
     assert (slow.status, slow.delay_seconds) == (201, 2.5)
+
+
+def test_the_server_may_say_when_to_come_again() -> None:
+    world = World()
+    world.add_fault("GET", "/Patient", "429:7")
+
+    assert ask(world, "GET", "/Patient").headers["Retry-After"] == "7"
+
+
+def test_a_stale_search_does_not_show_what_is_new() -> None:
+    world = World()
+    ask(world, "PUT", "/Patient/old", body={"resourceType": "Patient", "id": "old"}, at=0)
+    ask(world, "PUT", "/Patient/p", body=PATIENT, at=60)
+    world.add_fault("GET", "/Patient", "unseen:30", times=2)
+
+    stale, single = (read(ask(world, "GET", path, at=70)) for path in ("/Patient", "/Patient/p"))
+
+    assert [entry["resource"]["id"] for entry in stale["entry"]] == ["old"]
+    assert "total" not in stale
+    assert single["id"] == "p"
 
 
 def test_a_fault_strikes_only_what_it_names_and_as_often_as_it_says() -> None:

@@ -84,6 +84,16 @@ def test_a_server_that_gives_all_ids_itself_is_found_out(server: Server) -> None
     assert found.ok(Probe.CLEAN_UP) is True
 
 
+def _transactions(are_refused: Callable[[bytes], bool]) -> Rule:
+    """A server that refuses some of them, or all."""
+
+    def rule(request: httpx.Request) -> httpx.Response | None:
+        is_refused = b'"transaction"' in request.content and are_refused(request.content)
+        return httpx.Response(422) if is_refused else None
+
+    return rule
+
+
 # --- servers that leave something out, made from the simulator --------------------------------------------------------
 
 
@@ -95,6 +105,8 @@ def test_a_server_that_gives_all_ids_itself_is_found_out(server: Server) -> None
         (refusing(400, "GET", path="/Communication"), Probe.MARKER_SEARCH, False, "watch.marker"),
         (refusing(400, "GET", path="/Communication"), Probe.SORT, False, "_sort is refused"),
         (refusing(400, "GET"), Probe.PAGING, False, "HTTP 400"),
+        (_transactions(lambda _: True), Probe.TRANSACTION, False, "Transactions are refused"),
+        (_transactions(lambda asked: b"PATCH" in asked), Probe.TRANSACTION, False, "Allow PATCH"),
         (refusing(409, "DELETE"), Probe.CLEAN_UP, False, "could not delete Basic/"),
         (refusing(403, "DELETE"), Probe.CLEAN_UP, False, "could not delete Basic/"),
     ],

@@ -29,6 +29,15 @@ async def at_endpoint(fhir: FhirClient, own: str) -> list[Resource]:
     return [found async for found in fhir.search("Subscription", [("url", endpoint)])]
 
 
+async def activated(fhir: FhirClient, id: str) -> None:
+    """Waits until the server has activated it. HAPI writes back what it read before, over what came in between."""
+    for _ in range(300):
+        if ((await fhir.read("Subscription", id)) or {}).get("status") == "active":
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError
+
+
 async def remove(fhir: FhirClient, id: str) -> None:
     """Deletes it, also while the server is busy activating it."""
     for _ in range(50):
@@ -73,6 +82,7 @@ def test_it_is_mended_when_the_settings_change(
     async def work(fhir: FhirClient) -> tuple[Ensured, Resource | None]:
         try:
             await ensure(fhir, subscription(own))
+            await activated(fhir, changed["id"])
             return await ensure(fhir, changed), await fhir.read("Subscription", changed["id"])
         finally:
             await remove(fhir, changed["id"])

@@ -1,7 +1,8 @@
 """Two replicas on one PostgreSQL: whatever two calls meet, it ends as if one had come after the other.
 
-Each pair of calls that change something is made in both orders, and with the transaction of the first held open right
-before its commit while the second is under way: it then commits, or its connection dies.
+Each pair of calls is made in both orders, and with the transaction of the first held open right before its commit while
+the second is under way: it then commits, or its connection dies. What a read answers has to be from before or from after
+the other call; two reads have nothing to do with one another.
 """
 
 from __future__ import annotations
@@ -78,6 +79,35 @@ def _status(state: MessageState) -> Call:
     return _done(lambda store, _: store.keep_status(status, now=after(1)))
 
 
+def _read(call: Call) -> Call:
+    """A call that answers with what it saw."""
+
+    async def read(store: Store, there: _Ledger) -> tuple[str, ...]:
+        found = await call(store, there)
+        return "saw", *(
+            _without_its_id(one) for one in (found if isinstance(found, list | tuple) else [found])
+        )
+
+    return read
+
+
+def _without_its_id(row: Any) -> str:
+    """Ids of rows come from a sequence, which each trial takes further."""
+    return repr(replace(row, id=0) if hasattr(row, "id") else row)
+
+
+_READS: Final[Mapping[str, Call]] = {
+    "newest": _read(lambda store, _: store.newest("new")),
+    "all of": _read(lambda store, there: store.all_of(there.ready.communication)),
+    "by message": _read(lambda store, _: store.by_message("m1")),
+    "due": _read(lambda store, _: store.due(after(99), limit=50)),
+    "in states": _read(lambda store, _: store.in_states(frozenset(State))),
+    "of patient": _read(lambda store, there: store.of_patient(there.doubtful.patient or "")),
+    "latest": _read(lambda store, _: store.latest(20)),
+    "waiting": _read(lambda store, _: store.waiting(now=after(99), limit=50)),
+    "arrival": _read(lambda store, _: store.arrival(_ARRIVAL.message)),
+    "timeline": _read(lambda store, _: store.timeline("c1")),
+}
 _CALLS: Final[Mapping[str, Call]] = {
     "open": lambda store, _: store.open("new", round=1, rank=ROUTINE, now=after(1)),
     "restore": lambda store, _: store.restore("new", _MARK, rank=ROUTINE, now=after(1)),
@@ -94,10 +124,13 @@ _CALLS: Final[Mapping[str, Call]] = {
     "end slot": _done(lambda store, there: store.end(there.slot, now=after(1))),
     "hold lane": lambda store, _: store.hold_lane(str(id(store)), now=after(1), seconds=10),
     "leave lane": _done(lambda store, _: store.leave_lane(str(id(store)))),
+    "free lane": _done(lambda store, _: store.free_lane()),
     "keep": _done(lambda store, _: store.keep(replace(_DELIVERY, body=b"new", received_at=after(1)))),
     "done": _done(lambda store, _: store.done(_DELIVERY, note="written", arrival=_ARRIVAL)),
     "later": _done(lambda store, _: store.later(replace(_DELIVERY, tries=1), due_at=after(9), note="later")),
+    "record arrival": _done(lambda store, _: store.record(replace(_ARRIVAL, at=after(2)))),
     "note": _done(lambda store, _: store.note("c1", round=1, what="seen", now=after(1))),
+    **_READS,
 }
 # Of each of these one wins: a row, the next slot, a message id, a round, the lane.
 _CONTESTS: Final = (
@@ -171,7 +204,7 @@ class _Meeting:
     async def serial(self, first: Call, second: Call) -> tuple[list[Any], list[Any]]:
         await self.begin_anew()
         answers = [await self.one.ask(first, self.there), await self.other.ask(second, self.there)]
-        return [answer not in _LOST for answer in answers], await self.seen()
+        return [_came_of(answer) for answer in answers], await self.seen()
 
     async def held(self, first: Call, second: Call, *, dies: bool) -> tuple[list[Any], list[Any]]:
         """The second comes while the first is about to commit."""
@@ -191,7 +224,7 @@ class _Meeting:
         with suppress(Temporary):
             answers.append(await leading)
         answers.append(await following)
-        return [answer not in _LOST for answer in answers], await self.seen()
+        return [_came_of(answer) for answer in answers], await self.seen()
 
     async def _comes_to_rest(self, task: asyncio.Task[Any]) -> None:
         """Until it is done, or waits for the other's transaction."""
@@ -248,7 +281,9 @@ async def _prepare(store: Store) -> _Ledger:
 def test_whatever_two_replicas_do_ends_as_if_one_had_come_after_the_other(postgresql_database: str) -> None:
     async def story() -> list[str]:
         async with _meeting(postgresql_database) as meeting:
-            pairs = combinations_with_replacement(_CALLS, 2)
+            pairs = [
+                pair for pair in combinations_with_replacement(_CALLS, 2) if not _READS.keys() >= {*pair}
+            ]
             return [wrong for one, other in pairs for wrong in await _judged(meeting, one, other)]
 
     assert asyncio.run(story()) == []
@@ -275,5 +310,10 @@ async def _judged(meeting: _Meeting, one: str, other: str) -> list[str]:
     return wrong
 
 
-def _turned(found: tuple[list[bool], list[Any]]) -> tuple[list[bool], list[Any]]:
+def _came_of(answer: Any) -> Any:
+    """Whether a call won, or what it saw."""
+    return answer if isinstance(answer, tuple) and answer[:1] == ("saw",) else answer not in _LOST
+
+
+def _turned(found: tuple[list[Any], list[Any]]) -> tuple[list[Any], list[Any]]:
     return [*reversed(found[0])], found[1]

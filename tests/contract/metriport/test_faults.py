@@ -202,6 +202,22 @@ def test_a_webhook_that_comes_late() -> None:
     assert len(clinic.hooks()) == 1
 
 
+def test_a_webhook_that_comes_again_has_the_same_id_and_new_links() -> None:
+    clinic = account()
+    clinic.listens()
+    order(clinic, "webhook-again", method="*", path="")
+    clinic.world.receive(clinic.now, subject="Hello")
+
+    (first,) = clinic.hooks()
+    clinic.passes(60)
+    (again,) = clinic.hooks()
+
+    assert again["meta"]["messageId"] == first["meta"]["messageId"]
+    assert again["payload"]["id"] == first["payload"]["id"]
+    assert again["payload"]["url"] != first["payload"]["url"]
+    assert clinic.open("GET", again["payload"]["url"]).status == 200
+
+
 def test_a_link_that_has_ended_before_it_is_used() -> None:
     clinic = account()
     order(clinic, "url-expired", method="*", path="")

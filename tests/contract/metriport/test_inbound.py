@@ -112,7 +112,7 @@ def test_a_communication(placed: str, key: str) -> None:
 
     text, attached = content["payload"]
     assert (content["resourceType"], text) == ("Communication", {"contentString": "Seen."})
-    assert set(attached["contentAttachment"]) == {"contentType", "title", key}
+    assert set(attached["contentAttachment"]) == {"contentType", "title", "size", "hash", key}
 
 
 def test_a_communication_of_attachments_alone() -> None:

@@ -12,13 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from adapter.simulators.metriport import DEFAULT_API_KEY
 from adapter.simulators.metriport import npi as numbers
 from adapter.simulators.metriport.events import EXAMPLE_TYPES
 from tests.contract.metriport.account import FACILITY, HOOK, JANE, account
 from tests.contract.metriport.sockets import metriport
+from tests.neighbours.report import missing
 
 PACKAGE, VERSION = "@metriport/api-sdk", "18.20.0"
 DRIVER = Path(__file__).with_name("sdk.mjs")
@@ -29,7 +28,7 @@ def installed() -> Path:
     """The folder that holds the package, in the user's cache; skips where it cannot be had."""
     for tool in ("node", "npm"):
         if shutil.which(tool) is None:
-            pytest.skip(f"the vendor's client needs {tool}, which is not on this machine")
+            missing("npm", f"the vendor's client needs {tool}, which is not on this machine")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "metriport-fhir-adapter" / "npm" / f"api-sdk-{VERSION}"
     if not folder.is_dir():
@@ -55,10 +54,10 @@ def _install(folder: Path) -> None:
             timeout=120,
         )
     except subprocess.TimeoutExpired:
-        pytest.skip(f"npm did not fetch {PACKAGE} {VERSION} within two minutes")
+        missing("npm", f"npm did not fetch {PACKAGE} {VERSION} within two minutes")
     if made.returncode:
         said = made.stderr.strip().splitlines()
-        pytest.skip(f"npm could not fetch {PACKAGE} {VERSION}: {said[0] if said else made.returncode}")
+        missing("npm", f"npm could not fetch {PACKAGE} {VERSION}: {said[0] if said else made.returncode}")
 
 
 def events() -> list[list[str]]:

@@ -48,6 +48,14 @@ def test_one_message_is_asked_for_by_its_id_with_the_key() -> None:
     assert asked[0].headers["x-api-key"] == KEY
 
 
+def test_a_patient_of_whom_no_name_is_told_is_nobody() -> None:
+    def told(**demographics: Any) -> Any:
+        return asyncio.run(answering(always_answering(200, {"id": PATIENT, **demographics})).person(PATIENT))
+
+    assert told(dob="1980-02-01", firstName=" ") is None
+    assert told(lastName="Maple")["name"] == [{"family": "Maple", "given": []}]
+
+
 def test_an_id_is_one_step_of_the_path_whatever_it_holds() -> None:
     asked: list[bytes] = []
 
