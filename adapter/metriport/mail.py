@@ -88,14 +88,20 @@ class MetriportMail(Deliveries):
 
     async def person(self, patient: str) -> Resource | None:
         """Whom Metriport knows under its id, as a FHIR Patient; `None` when it does not know the id."""
-        path = f"patient/{quote(patient, safe='')}"
+        return _patient(await self._known(quote(patient, safe="")))
+
+    async def known_as(self, external_id: str) -> str | None:
+        """Metriport's id of the patient whom the account calls so; `None` when it knows nobody by that."""
+        return text((await self._known("external-id", externalId=external_id)).get("id"))
+
+    async def _known(self, path: str, **query: str) -> Mapping[str, Any]:
         try:
-            found = await self._read(path, {}, doing="Asking Metriport for a patient")
+            found = await self._read(f"patient/{path}", query, doing="Asking Metriport for a patient")
         except Rejected as error:
             if error.status == _NOT_FOUND and error.issues:
-                return None
+                return {}
             raise
-        return _patient(obj(wire.read_json(found.body)))
+        return obj(wire.read_json(found.body))
 
 
 def _listed(row: Mapping[str, Any]) -> Listed | None:

@@ -68,6 +68,10 @@ class Mail(Protocol):
         """Whom Metriport knows under its id, as a FHIR Patient."""
         ...
 
+    async def known_as(self, external_id: str) -> str | None:
+        """Metriport's id of the patient whom the account calls so; `None` when it knows nobody by that."""
+        ...
+
 
 class Spooled(Protocol):
     """Bytes that were fetched and are not in memory."""

@@ -225,6 +225,24 @@ def test_documents_that_are_only_named_are_asked_for_as_the_local_patients() -> 
     assert clinic.fhir.resources("Task") == []
 
 
+def test_documents_that_are_only_named_are_asked_for_also_where_nobody_here_is_linked() -> None:
+    """The message tells the account's own id alone; who it is at Metriport says Metriport."""
+
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_patients([{**STRANGER.record(), "externalId": "from-before"}])
+        clinic.metriport.receive(
+            clinic.clock.now(), **message(patientId=None, externalId="from-before", content="message")
+        )
+        await clinic.passes(30)
+
+    clinic = at(visit)
+
+    [found] = inbound(clinic)
+    assert "subject" not in found
+    assert contents(clinic, found) == [("application/pdf", TRACING), ("text/plain", LETTER)]
+    assert len(clinic.fhir.resources("Task")) == 1
+
+
 def test_the_accounts_own_id_is_the_patients_id_on_the_server() -> None:
     async def visit(clinic: Site) -> None:
         _announced(clinic, externalId="maple")()

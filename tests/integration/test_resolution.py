@@ -260,6 +260,33 @@ def test_a_process_that_dies_before_the_second_attempt_leaves_it_to_the_next() -
     assert Counter(message.subject for message in clinic.metriport.messages)["Referral"] == 1
 
 
+def test_a_reading_from_before_the_second_attempt_confirms_none_after_it() -> None:
+    """Read once, then stood still while another replica read twice and sent again."""
+
+    async def stands_still(clinic: Site) -> None:
+        told: set[str] = set()
+        while "still-unknown" not in told:
+            await clinic.passes(0.5)
+            assert clinic.adapter is not None
+            told = {event.what for event in await clinic.adapter.ledger.timeline("referral")}
+        first = clinic.let_go()
+        first.paused = True
+        clinic.metriport.add_fault(*SEND, "apply-then-drop")
+        await clinic.start(rhythm=Rhythm(track=2.0))
+        while len(clinic.sends()) < 2:
+            await clinic.passes(0.5)
+        await clinic.passes(5.0)
+        clinic.kill()
+        clinic.go_on(first)
+        clinic.metriport.add_fault(*LIST, "list-empty")
+        await clinic.passes(700.0)
+
+    clinic = _sent("drop", during=stands_still, seconds=61.0)
+
+    assert _end(clinic) == COMPLETED
+    assert len(clinic.sends()) == 2
+
+
 def test_a_list_that_cannot_be_read_is_waited_for_however_long_it_takes() -> None:
     between: list[tuple[str, str | None]] = []
 

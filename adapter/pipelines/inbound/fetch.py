@@ -85,9 +85,11 @@ async def _first_message(context: Context, stack: AsyncExitStack, notice: Notice
 
 @asynccontextmanager
 async def bytes_of(
-    context: Context, enclosure: Enclosure, *, patient: str | None
+    context: Context, enclosure: Enclosure, *, patient: str | None, external_id: str | None
 ) -> AsyncIterator[tuple[Spooled, str]]:
-    """The bytes of an attachment, and their media type; what is only named is asked for as this patient's (Metriport's id).
+    """The bytes of an attachment, and their media type.
+
+    What is only named is asked for as this patient's: by Metriport's id, else by the account's own.
 
     Raises:
         Temporary: they cannot be had now, or come with other bytes each time.
@@ -100,7 +102,10 @@ async def bytes_of(
                 raise Unusable(f"an attachment has more than {most} bytes")
             yield spooled, enclosure.content_type or ANY_TYPE
         return
-    link = source if isinstance(source, Linked) else await _asked_for(context, source, patient=patient)
+    if isinstance(source, Linked):
+        link = source
+    else:
+        link = await _asked_for(context, source, patient=patient, external_id=external_id)
     async with AsyncExitStack() as stack:
         spooled, kind = await stack.enter_async_context(_linked(context, link.url, most_bytes=most))
         if _misfit(link, spooled):
@@ -124,7 +129,11 @@ def _check(link: Linked, spooled: Spooled, *, first: str) -> None:
     _log.warning("attachment.not-as-stated", detail=why)
 
 
-async def _asked_for(context: Context, source: Named, *, patient: str | None) -> Linked:
+async def _asked_for(
+    context: Context, source: Named, *, patient: str | None, external_id: str | None
+) -> Linked:
+    if patient is None and external_id is not None:
+        patient = await context.mail.known_as(external_id)
     if patient is None:
         raise LinkDead("an attachment is only named, and without a patient it cannot be asked for")
     link = await context.mail.document_link(source.document, patient=patient)

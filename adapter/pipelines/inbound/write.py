@@ -65,7 +65,8 @@ async def _keep(context: Context, received: Received, whose: Whose) -> list[Kept
     kept: list[Kept] = []
     equal: Counter[str] = Counter()
     for enclosure in received.enclosures:
-        async with bytes_of(context, enclosure, patient=whose.metriport) as (spooled, content_type):
+        of = bytes_of(context, enclosure, patient=whose.metriport, external_id=received.external_id)
+        async with of as (spooled, content_type):
             copies = equal[enclosure.document or spooled.sha256]
             equal[enclosure.document or spooled.sha256] += 1
             name = document_name(

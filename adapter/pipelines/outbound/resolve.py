@@ -76,12 +76,16 @@ class _Case:
         )
 
 
+# What the list says of each row and attempt: what was read before another attempt confirms nothing about that one.
+_Reading = dict[tuple[int, int], Verdict]
+
+
 @dataclass(kw_only=True)
 class Resolver:
     """Resolves unknown outcomes, and remembers the readings of the list that have to be confirmed by a second one."""
 
     context: Context
-    _earlier: dict[tuple[str, str], tuple[float, dict[int, Verdict]]] = field(default_factory=dict)
+    _earlier: dict[tuple[str, str], tuple[float, _Reading]] = field(default_factory=dict)
 
     async def resolve(self, row: Transmission) -> list[Prepared]:
         """Resolves the row together with all others of its patient and destination, once its time has come.
@@ -142,9 +146,10 @@ class Resolver:
     ) -> bool:
         """Whether this process has read the same before; if not, it reads again later."""
         read_at = self.context.clock.boot()
-        earlier_at, earlier = self._earlier.setdefault(of, (read_at, verdicts))
-        if earlier != verdicts:
-            self._earlier[of] = (read_at, verdicts)
+        reading = {(case.row.id, case.row.attempt): verdicts[case.row.id] for case in cases}
+        earlier_at, earlier = self._earlier.setdefault(of, (read_at, reading))
+        if earlier != reading:
+            self._earlier[of] = (read_at, reading)
             await self._read_again(cases, "Metriport's list keeps changing")
             return False
         if read_at - earlier_at < _APART.total_seconds():
