@@ -1,4 +1,7 @@
-"""`python -m tests.simulation` goes on with the campaign; with `--seed` or `--story` it plays and prints one history."""
+"""`python -m tests.simulation` goes on with the campaign; with `--seed` or `--story` it plays and prints one history.
+
+`--without GUARD` takes a guard of the protocol out, and looks for the first random story that goes wrong then.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 import structlog
 
 from tests.simulation.campaign import Figures, go_on
 from tests.simulation.exhaustive import named
 from tests.simulation.history import play
+from tests.simulation.mutations import MUTATIONS
 from tests.simulation.story import drawn
 
 _STATE = Path(".simulation/reached.json")
@@ -26,11 +31,26 @@ def main() -> int:
         outcome = play(named(options.story) if options.story else drawn(options.seed))
         _say(*outcome.transcript, *(outcome.judgement.wrong or ["all is well"]))
         return bool(outcome.judgement.wrong)
+    if options.without:
+        return _search(options.without, until=options.until)
     figures = Figures()
     for reached, figures in go_on(_STATE, of=options.of, until=options.until, processes=options.processes):
         _say(f"{options.of} {reached}: {figures.lines()[0]}")
     _say(*figures.failing, *(f"{operation} met {fault}" for operation, fault in sorted(figures.covered)))
     return bool(figures.failing)
+
+
+def _search(guard: str, *, until: int) -> int:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_SILENT))
+    for seed in range(until + 1):
+        with pytest.MonkeyPatch.context() as patch:
+            MUTATIONS[guard].without(patch)
+            wrong = play(drawn(seed)).judgement.wrong
+        if wrong:
+            _say(f"seed {seed} goes wrong without {guard}", *wrong)
+            return 0
+    _say(f"up to seed {until} all is well without {guard}")
+    return 1
 
 
 def _options() -> argparse.Namespace:
@@ -39,6 +59,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--until", type=int, default=200_000, help="the number of the last story")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, help="play the story of this seed alone and print it")
+    parser.add_argument("--without", choices=MUTATIONS, help="a guard of the protocol")
     parser.add_argument("--story", help="the same for one of the exhaustive lists")
     return parser.parse_args()
 
