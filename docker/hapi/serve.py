@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -157,11 +158,15 @@ def wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of the loopback interface that nobody listens on now.
+
+    HAPI listens seconds later: it is below the ports that connections get by themselves meanwhile.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(22_768)
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def end_with_input() -> None:

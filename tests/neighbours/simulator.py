@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from typing import Final
 
 import uvicorn
 
 from adapter.simulators.http import Neighbour
 from adapter.simulators.shell import Shell
 
+_REGISTERED: Final = range(10_000, 32_768)  # Linux takes the others for outgoing connections
+_START: Final = random.randrange(len(_REGISTERED))
+_PORTS: Final[Iterator[int]] = itertools.cycle([*_REGISTERED[_START:], *_REGISTERED[:_START]])
+
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of the loopback interface that nobody listens on now, and that is given to nobody else meanwhile.
+
+    Whoever listens there may come later, or again: it is below the ports that connections get by themselves.
+    """
+    for port in _PORTS:
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("the ports go round")
 
 
 @contextmanager
