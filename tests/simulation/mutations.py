@@ -166,7 +166,7 @@ MUTATIONS: Final = {
         stories=("claim-unrecorded-and-overwritten", "claim-unrecorded-and-withdrawn"),
         seed=34,
     ),
-    "destination-in-the-match": Mutation(without=_any_destination, stories=("same-words-to-two",)),
+    "destination-in-the-match": Mutation(without=_any_destination, stories=("same-words-to-two",), seed=2547),
     "known-ids-of-a-listing": Mutation(without=_any_list, stories=("list-without-what-is-known",)),
     "reopened-delivery": Mutation(without=_seen_is_done, stories=("given-up-and-told-again",)),
 }

@@ -241,7 +241,7 @@ class _Meeting:
         if leading.done():
             return
         cut = sa.text(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
             "WHERE datname = current_database() AND state = 'idle in transaction' AND pid <> pg_backend_pid()"
         )
         async with self.admin.begin() as connection:
