@@ -69,6 +69,21 @@ class Inbox:
             return [rows.delivery(row) for row in await connection.execute(query)]
 
     @whole
+    async def unfinished(self, *, kind: str, first: datetime, last: datetime) -> Sequence[Delivery]:
+        """Deliveries of that kind that came between those times and are not done, oldest first, due or not."""
+        query = (
+            sa.select(deliveries)
+            .where(
+                deliveries.c.done.is_(False),
+                deliveries.c.kind == kind,
+                deliveries.c.received_at.between(first, last),
+            )
+            .order_by(deliveries.c.received_at, deliveries.c.id)
+        )
+        async with self._database.reading() as connection:
+            return [rows.delivery(row) for row in await connection.execute(query)]
+
+    @whole
     async def done(self, delivery: Delivery, *, note: str, arrival: Arrival | None = None) -> None:
         """The work of the delivery is done, unless it came again meanwhile: then it stays open."""
         values = {"done": True, "note": note, **({"message": arrival.message} if arrival else {})}

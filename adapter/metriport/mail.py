@@ -14,43 +14,28 @@ from adapter.domain.received import Linked
 from adapter.domain.resource import Resource, items, obj, text
 from adapter.errors import Rejected, Temporary
 from adapter.metriport import wire
-from adapter.metriport.account import Deliveries, WebhookRequest
+from adapter.metriport.account import Deliveries
 from adapter.metriport.api import PAGE, Query
-from adapter.ports.mail import Direction, Listed, Missed
+from adapter.ports.mail import Direction, Listed, MadeCall
 
 _RECEIVED: Final = "message.received"
 _NOT_FOUND: Final = 404
-_MOST_REDELIVERED: Final = 1000
 _GENDERS: Final = {"F": "female", "M": "male", "O": "other"}
 
 
 class MetriportMail(Deliveries):
     """The calls about messages that others send in."""
 
-    async def redelivered(self, *, since: datetime) -> AsyncIterator[bytes]:
-        """The calls about received messages that Metriport first made since then, anew and with fresh links."""
-        wanted = [call.id async for call in self._calls(since)]
-        for request_id in reversed(wanted[:_MOST_REDELIVERED]):
-            try:
-                yield await self.redeliver(request_id)
-            except Rejected as error:
-                if not error.issues:
-                    raise  # the account is refused, not this one call
-
-    async def missed(self, *, since: datetime) -> AsyncIterator[Missed]:
-        """The calls about received messages that Metriport first made since then, and nobody took."""
-        async for call in self._calls(since):
-            # `failure` in its packages, but not documented.
-            if "fail" in (call.status or "").lower():
-                yield Missed(id=call.id, at=call.created_at)
-
-    async def _calls(self, since: datetime) -> AsyncIterator[WebhookRequest]:
+    async def calls(self, *, since: datetime) -> AsyncIterator[MadeCall]:
+        """The calls about received messages that Metriport first made since then, newest first."""
         async for request in self.deliveries():
             # Newest first: what comes after an older one is older still.
             if request.created_at is not None and request.created_at < since:
                 return
             if request.kind in {_RECEIVED, None}:
-                yield request
+                # `failure` in its packages, but not documented.
+                missed = "fail" in (request.status or "").lower()
+                yield MadeCall(id=request.id, at=request.created_at, missed=missed)
 
     async def list_messages(self, direction: Direction, *, since: datetime) -> AsyncIterator[Listed]:
         """The messages that Metriport lists, those before that time perhaps left out.

@@ -188,6 +188,10 @@ class Inbox(Protocol):
         """Deliveries whose time for work has come, oldest first: of one kind, or of all but one."""
         ...
 
+    async def unfinished(self, *, kind: str, first: datetime, last: datetime) -> Sequence[Delivery]:
+        """Deliveries of that kind that came between those times and are not done, oldest first, due or not."""
+        ...
+
     async def done(self, delivery: Delivery, *, note: str, arrival: Arrival | None = None) -> None:
         """The work of the delivery is done, and the message that it told of is where it says."""
         ...

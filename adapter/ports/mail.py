@@ -30,22 +30,19 @@ class Listed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Missed:
-    """A call that nobody took, by Metriport's id of it; `at` is when it was made first."""
+class MadeCall:
+    """A call of the webhook, by Metriport's id of it."""
 
     id: str
-    at: datetime | None
+    at: datetime | None  # when it was made first
+    missed: bool  # nobody took it
 
 
 class Mail(Protocol):
     """The account's messages, whoever sent them. Every call may raise `Temporary`, or `Rejected` where the account or the route is refused."""
 
-    def redelivered(self, *, since: datetime) -> AsyncIterator[bytes]:
-        """The calls about received messages that Metriport first made since then, anew and with fresh links."""
-        ...
-
-    def missed(self, *, since: datetime) -> AsyncIterator[Missed]:
-        """The calls about received messages that Metriport first made since then, and nobody took."""
+    def calls(self, *, since: datetime) -> AsyncIterator[MadeCall]:
+        """The calls about received messages that Metriport first made since then, newest first."""
         ...
 
     async def redeliver(self, request_id: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -41,7 +42,45 @@ def test_an_hour_without_the_fhir_server_costs_each_message_a_few_calls(person: 
     assert all(len(contents(clinic, one)) == 2 for one in inbound(clinic))
     assert set(versions(clinic).values()) == {1}
     assert {one["code"]["coding"][0]["code"] for one in clinic.fhir.resources("Task")} <= {"match-patient"}
-    assert _asked_again(clinic) <= 100
+    assert _asked_again(clinic) <= 40
+
+
+def test_of_many_that_are_due_at_once_each_is_asked_for_once() -> None:
+    """The first dead link has all of them made anew: those that were being worked on meanwhile are not asked for again."""
+
+    async def visit(clinic: Site) -> None:
+        clinic.cut(fhir_server=True)
+        for _ in range(20):
+            clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
+        await clinic.passes(HOUR)
+        clinic.kill()
+        await clinic.passes(600)
+        clinic.cut()
+        await clinic.start()
+        await clinic.passes(300)
+
+    clinic = at(visit)
+
+    assert len(inbound(clinic)) == 20
+    assert _asked_again(clinic) == 20
+
+
+def test_after_a_long_outage_no_call_is_made_anew_over_and_over() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.cut(fhir_server=True)
+        for _ in range(12):
+            clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
+            await clinic.passes(HOUR / 2)
+        clinic.cut()
+        await clinic.passes(600)
+
+    clinic = at(visit)
+
+    assert all(len(contents(clinic, one)) == 2 for one in inbound(clinic))
+    assert len(inbound(clinic)) == 12
+    asked = Counter(one.path for one in clinic.metriport.requests if one.path.endswith("/retry"))
+    assert len(asked) == 12
+    assert max(asked.values()) <= 4
 
 
 def test_calls_that_were_made_anew_may_die_once_more() -> None:

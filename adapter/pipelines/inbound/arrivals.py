@@ -28,10 +28,10 @@ _FIRST_PAUSE: Final = timedelta(seconds=5)
 _LONGEST_PAUSE: Final = timedelta(minutes=10)
 _LONGEST_OUTAGE_PAUSE: Final = timedelta(minutes=2)
 _MOST_TRIES: Final = 16  # eight fresh links, each after a longer pause: about an hour and a half
-_BEFORE: Final = timedelta(minutes=5)  # Metriport made a call some time before it came in here
+_BEFORE: Final = timedelta(minutes=5)  # a call was made some time before it came in here, by another clock
+_SPAN: Final = timedelta(hours=1)  # calls from so long around a dead one are asked for together
+_LONGEST_SPAN: Final = timedelta(days=1)
 _LIVES: Final = timedelta(minutes=2)  # so long at least, a call's own links may bring it yet
-_EVER: Final = timedelta(days=1)  # no delivery waits longer for its time
-_MOST_WAITING: Final = 1000
 _STATE_OF: Final = {Presence.THERE: ArrivalState.WRITTEN, Presence.DELETED: ArrivalState.DELETED}
 
 
@@ -132,46 +132,77 @@ async def _close_question(context: Context, message: str) -> None:
 async def renew(context: Context, dead: Sequence[Delivery]) -> None:
     """Asks Metriport to make the calls anew whose links are dead. The new ones are worked on like any other.
 
+    All that wait from about the same time are asked for at once: after an outage their links are dead, too.
+
     Raises:
         Temporary: the ledger does not answer.
     """
-    lasting = [delivery for delivery in dead if delivery.tries < _MOST_TRIES]
-    for delivery in dead:
-        if delivery not in lasting:
-            await give_up(context, delivery, "its links are dead, and so were those that Metriport made anew")
-    if not lasting:
+    if not dead:
         return
-    since = min(delivery.received_at for delivery in lasting)
-    replaced = await _made_since(context, since)
+    times = [delivery.received_at for delivery in dead]
+    waiting = await context.ledger.unfinished(
+        kind=RECEIVED, first=min(times) - _LONGEST_SPAN, last=max(times) + _LONGEST_SPAN
+    )
+    lasting = []
+    for delivery in dead:
+        # What is gone was asked for together with another meanwhile, or came again by itself.
+        if delivery not in waiting:
+            continue
+        if delivery.tries < _MOST_TRIES:
+            lasting.append(delivery)
+        else:
+            await give_up(context, delivery, "its links are dead, and so were those that Metriport made anew")
+    if lasting:
+        await _ask_again(context, lasting, waiting)
+
+
+async def _ask_again(context: Context, dead: Sequence[Delivery], waiting: Sequence[Delivery]) -> None:
+    """All calls around the oldest dead one; those that are newer than that stay dead, and their turn comes next."""
+    tries = max(delivery.tries for delivery in dead)
+    # A message that only the list told of may have been sent long before its call was made.
+    span = min(_SPAN * 2**tries, _LONGEST_SPAN)
+    oldest = min(delivery.received_at for delivery in dead)
+    until = oldest + span
+    dead = [delivery for delivery in dead if delivery.received_at <= until]
+    ended = context.clock.now() - _LIVES
+    beside = [
+        one
+        for one in waiting
+        if one not in dead and _is_fresh(one) and oldest - span <= one.received_at <= min(until, ended)
+    ]
+    since = min(delivery.received_at for delivery in [*dead, *beside])
     try:
-        made = await _make_anew(context, since, tries=max(delivery.tries for delivery in lasting) + 1)
+        made = await _make_anew(context, since=since, until=until, tries=tries + 1)
     except (Temporary, Rejected) as error:
-        for delivery in lasting:
+        for delivery in dead:
             await _later(context, delivery, error)
         return
-    _log.info("delivery.asked-again", dead=len(lasting), calls=made)
-    for delivery in lasting:
+    _log.info("delivery.asked-again", dead=len(dead), beside=len(beside), calls=made)
+    for delivery in [*dead, *beside] if made else dead:
         # A known message is waited for by its name, whatever was made.
         if made and delivery.message is None:
-            replaced.append(delivery)
+            await context.ledger.done(delivery, note="asked again")
         else:
             await _pause(context, delivery, "links-dead")
-    for delivery in replaced if made else []:
-        await context.ledger.done(delivery, note="asked again")
 
 
-async def _made_since(context: Context, since: datetime) -> list[Delivery]:
-    """All calls that one asking makes anew: hundreds may wait after an outage, and are not asked for one by one."""
-    now = context.clock.now()
-    waiting = await context.ledger.waiting(now=now + _EVER, limit=_MOST_WAITING, kind=RECEIVED)
-    return [one for one in waiting if one.message is None and since <= one.received_at < now - _LIVES]
-
-
-async def _make_anew(context: Context, since: datetime, *, tries: int) -> int:
+async def _make_anew(context: Context, *, since: datetime, until: datetime, tries: int) -> int:
+    """Has the calls made anew that came in here in that time, oldest first; gives how many were."""
+    wanted = [
+        call
+        async for call in context.mail.calls(since=since - _BEFORE)
+        if call.at is None or call.at <= until + _BEFORE
+    ]
     made = 0
-    async for raw in context.mail.redelivered(since=since - _BEFORE):
-        # Metriport lists it under the time of its first call, so that time stays.
-        await context.ledger.keep(replace(context.read.delivery(raw, since), tries=tries))
+    for call in reversed(wanted):
+        try:
+            raw = await context.mail.redeliver(call.id)
+        except Rejected as error:
+            if not error.issues:
+                raise  # the account is refused, not this one call
+            continue
+        # Should its new links die, too, it is looked for under the time of its first call.
+        await context.ledger.keep(replace(context.read.delivery(raw, call.at or since), tries=tries))
         made += 1
     return made
 

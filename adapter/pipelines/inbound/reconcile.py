@@ -61,8 +61,8 @@ async def fetch_missed(context: Context, *, since: datetime) -> int:
     """
     calls = []
     try:
-        async for call in context.mail.missed(since=since):
-            if call.id not in context.asked_again:
+        async for call in context.mail.calls(since=since):
+            if call.missed and call.id not in context.asked_again:
                 context.asked_again.add(call.id)
                 calls.append((call, await context.mail.redeliver(call.id)))
     except (Temporary, Rejected) as error:

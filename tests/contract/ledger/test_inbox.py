@@ -78,6 +78,23 @@ async def test_deliveries_are_asked_for_by_kind(ledger: Store) -> None:
 
 
 @on_ledger
+async def test_what_is_not_done_is_found_by_when_it_came_whenever_it_is_due(ledger: Store) -> None:
+    early, first, last, late = (delivery(f"at {seconds}", seconds=seconds) for seconds in (9, 10, 20, 21))
+    done, status = (
+        delivery("done", seconds=15),
+        replace(delivery("status", seconds=15), kind="message.status"),
+    )
+    for one in (early, first, last, late, done, status):
+        await ledger.keep(one)
+    await ledger.done(done, note="done")
+    await ledger.later(last, due_at=after(6000), note="Temporary")
+
+    found = await ledger.unfinished(kind="message.received", first=after(10), last=after(20))
+
+    assert list(found) == [first, last]
+
+
+@on_ledger
 async def test_what_could_not_be_done_now_waits_for_its_time(ledger: Store) -> None:
     await ledger.keep(delivery())
 
