@@ -41,6 +41,7 @@ from adapter.ports.ledger import Delivery
 _log = structlog.get_logger(__name__)
 
 _MOST_ARRIVING = 200
+_RENEWAL = ""  # among what arrives, the asking for fresh links; no delivery has that id
 _HORIZON = timedelta(days=30)  # how far back Metriport's list is read; what is older is taken in by hand
 _DAY = timedelta(days=1)
 _ASK_METRIPORT = frozenset({"track", "deliveries", "arrivals", "reconcile"})
@@ -195,9 +196,10 @@ class Worker:
         ended = [name for name, task in self._arriving.items() if task.done()]
         # Looked at in any case: asyncio would print an error that nobody asked for, text and all.
         failures = [error for name in ended if (error := self._arriving.pop(name).exception())]
-        dead, self._dead = self._dead, []
-        if dead:
-            await renew(self.inbound, dead)
+        if self._dead and _RENEWAL not in self._arriving:
+            # Beside the others: a fresh link lives minutes, and many may have to be asked for.
+            dead, self._dead = self._dead, []
+            self._arriving[_RENEWAL] = asyncio.create_task(renew(self.inbound, dead))
         now = self.context.clock.now()
         for delivery in await self.context.ledger.waiting(now=now, limit=_MOST_ARRIVING, kind=RECEIVED):
             if delivery.delivery_id not in self._arriving:

@@ -65,6 +65,25 @@ def test_of_many_that_are_due_at_once_each_is_asked_for_once() -> None:
     assert _asked_again(clinic) == 20
 
 
+def test_fresh_links_are_used_while_others_are_still_asked_for() -> None:
+    """Metriport takes four seconds for each: those asked for first would be dead when the last one has come."""
+
+    async def visit(clinic: Site) -> None:
+        clinic.cut(fhir_server=True)
+        for _ in range(40):
+            clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
+        await clinic.passes(HOUR)
+        clinic.cut()
+        await clinic.passes(120)
+        assert inbound(clinic)
+        assert _asked_again(clinic) < 40
+        await clinic.passes(900)
+
+    clinic = at(visit, latency=lambda: 2.0)
+
+    assert len(inbound(clinic)) == 40
+
+
 def test_after_a_long_outage_no_call_is_made_anew_over_and_over() -> None:
     async def visit(clinic: Site) -> None:
         clinic.cut(fhir_server=True)

@@ -171,6 +171,9 @@ async def _ask_again(context: Context, dead: Sequence[Delivery], waiting: Sequen
         if one not in dead and _is_fresh(one) and oldest - span <= one.received_at <= min(until, ended)
     ]
     since = min(delivery.received_at for delivery in [*dead, *beside])
+    for delivery in [*dead, *beside]:
+        due = context.clock.now() + _LONGEST_OUTAGE_PAUSE
+        await context.ledger.later(delivery, due_at=due, note="asking again")
     try:
         made = await _make_anew(context, since=since, until=until, tries=tries + 1)
     except (Temporary, Rejected) as error:
