@@ -18,9 +18,6 @@ from adapter.domain.reasons import Reason
 from adapter.domain.transmission import State, Transmission
 from adapter.errors import AdapterError, ConfigError, Conflict, MappingError, Rejected, Temporary, place
 from adapter.loops import forever
-from adapter.pipelines.inbound import arrivals
-from adapter.pipelines.inbound.arrivals import arrive, renew
-from adapter.pipelines.inbound.context import RECEIVED
 from adapter.pipelines.inbound.context import Context as InboundContext
 from adapter.pipelines.inbound.deliveries import Reader, work_off
 from adapter.pipelines.inbound.elsewhere import follow_sent, show_sent
@@ -36,12 +33,10 @@ from adapter.pipelines.outbound.queue import Queue
 from adapter.pipelines.outbound.resolve import Resolver
 from adapter.pipelines.outbound.track import due, put_off, recover
 from adapter.pipelines.outbound.unknown import suspect
-from adapter.ports.ledger import Delivery
+from adapter.reception import Reception
 
 _log = structlog.get_logger(__name__)
 
-_MOST_ARRIVING = 200
-_RENEWAL = ""  # among what arrives, the asking for fresh links; no delivery has that id
 _HORIZON = timedelta(days=30)  # how far back Metriport's list is read; what is older is taken in by hand
 _DAY = timedelta(days=1)
 _ASK_METRIPORT = frozenset({"track", "deliveries", "arrivals", "reconcile"})
@@ -84,10 +79,7 @@ class Worker:
         self._work = asyncio.Event()
         self._ready = asyncio.Event()
         self._mail = asyncio.Event()
-        self._parcels = asyncio.Event()
-        self._arriving: dict[str, asyncio.Task[None]] = {}
-        self._side_by_side = asyncio.Semaphore(self.rhythm.arrivals)
-        self._dead: list[Delivery] = []
+        self._reception = Reception(context=self.inbound, most_at_once=self.rhythm.arrivals)
         self._read_whole: datetime | None = None
         self._patrolled = asyncio.Event()
         self._holds_lane = asyncio.Event()
@@ -110,7 +102,7 @@ class Worker:
     def post(self) -> None:
         """A delivery was kept: work it off now."""
         self._mail.set()
-        self._parcels.set()
+        self._reception.bell.set()
 
     async def run(self) -> None:
         """Works until cancelled. What is claimed at that moment is carried to its end first, for some seconds."""
@@ -119,7 +111,7 @@ class Worker:
             self._loop("patrol", self._patrol, self.rhythm.patrol, None),
             self._loop("track", self._track, self.rhythm.track, None),
             self._loop("deliveries", self._deliveries, self.rhythm.sweep, self._mail),
-            self._loop("arrivals", self._arrivals, self.rhythm.track, self._parcels),
+            self._loop("arrivals", self._arrivals, self.rhythm.track, self._reception.bell),
             self._loop("reconcile", self._reconcile, self.rhythm.reconcile, None),
             self._loop("answers", self._answers, self.rhythm.answers, None),
             self._loop("lease", self._lease, self.rhythm.lease / 3, None),
@@ -141,7 +133,7 @@ class Worker:
             # A claim that is left behind would be of unknown outcome for minutes: give it time to end.
             async with asyncio.timeout(25):
                 await asyncio.shield(self._idle())
-        going = [*tasks, *self._arriving.values()]
+        going = [*tasks, *self._reception.tasks]
         for task in going:
             task.cancel()
         await asyncio.gather(*going, return_exceptions=True)
@@ -188,37 +180,9 @@ class Worker:
             pass
 
     async def _arrivals(self) -> None:
-        """Starts on each received message by itself: a slow link keeps no other from being fetched while it lives.
-
-        Only where the lane is held, so that of several replicas one writes: often, for another may have been told.
-        """
+        """Only where the lane is held, so that of several replicas one writes: often, for another may have been told."""
         await self._holds_lane.wait()
-        ended = [name for name, task in self._arriving.items() if task.done()]
-        # Looked at in any case: asyncio would print an error that nobody asked for, text and all.
-        failures = [error for name in ended if (error := self._arriving.pop(name).exception())]
-        if self._dead and _RENEWAL not in self._arriving:
-            # Beside the others: a fresh link lives minutes, and many may have to be asked for.
-            dead, self._dead = self._dead, []
-            self._arriving[_RENEWAL] = asyncio.create_task(renew(self.inbound, dead))
-        now = self.context.clock.now()
-        for delivery in await self.context.ledger.waiting(now=now, limit=_MOST_ARRIVING, kind=RECEIVED):
-            if delivery.delivery_id not in self._arriving:
-                self._arriving[delivery.delivery_id] = asyncio.create_task(self._arrive(delivery))
-        if failures:
-            raise failures[0]
-
-    async def _arrive(self, delivery: Delivery) -> None:
-        async with self._side_by_side:
-            try:
-                if not await arrive(self.inbound, delivery):
-                    self._dead.append(delivery)
-            except AdapterError:
-                raise
-            except Exception as error:  # noqa: BLE001  # one bad message must not stop another; the text may be patient content
-                kind = type(error).__name__
-                _log.error("delivery.failed", delivery=delivery.delivery_id, error=kind, at=place(error))
-                await arrivals.put_off(self.inbound, delivery, error)
-        self._parcels.set()
+        await self._reception.begin()
 
     async def _reconcile(self) -> None:
         await self._holds_lane.wait()

@@ -15,6 +15,16 @@ from adapter.ledger import rows
 from adapter.ledger.tables import statuses, timeline, transmissions
 from adapter.ports.ledger import Facts, FinalStatus
 
+_MOVE: Final = (
+    sa.update(transmissions)
+    .where(
+        transmissions.c.id == sa.bindparam("moved"),
+        transmissions.c.state == sa.bindparam("as_given"),
+        transmissions.c.generation == sa.bindparam("since"),
+    )
+    .returning(*transmissions.c)
+)
+_LINE: Final = sa.insert(timeline)
 FINAL: Final = {MessageState.COMPLETED: State.COMPLETED, MessageState.FAILED: State.FAILED}
 
 
@@ -22,17 +32,9 @@ async def move(
     connection: AsyncConnection, row: Transmission, state: State, *, now: datetime, event: str, facts: Facts
 ) -> Transmission | None:
     """The row in its new state, and a line about it; `None` when it is no longer as given."""
-    statement = (
-        sa.update(transmissions)
-        .where(
-            transmissions.c.id == row.id,
-            transmissions.c.state == row.state,
-            transmissions.c.generation == row.generation,
-        )
-        .values(state=state, generation=row.generation + 1, **rows.columns_of(facts))
-        .returning(*transmissions.c)
-    )
-    changed = (await connection.execute(statement)).one_or_none()
+    values = {"state": state, "generation": row.generation + 1, **rows.columns_of(facts)}
+    given = {"moved": row.id, "as_given": row.state, "since": row.generation}
+    changed = (await connection.execute(_MOVE, {**values, **given})).one_or_none()
     if changed is None:
         return None
     said = facts.get("reason")
@@ -96,4 +98,4 @@ async def write_line(
 ) -> None:
     """Adds a line to the Communication's timeline."""
     values = {"communication": communication, "round": round, "at": now, "what": what, "note": note}
-    await connection.execute(sa.insert(timeline).values(values))
+    await connection.execute(_LINE, values)

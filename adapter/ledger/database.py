@@ -163,9 +163,13 @@ async def insert_once(
     connection: AsyncConnection, table: sa.Table, values: Mapping[str, Any]
 ) -> sa.Row[Any] | None:
     """The new row; `None` when one of its unique values is there already, also when it came this very moment."""
-    insert = _INSERTS[connection.dialect.name](table).values(values)
-    result = await connection.execute(insert.on_conflict_do_nothing().returning(*table.c))
+    result = await connection.execute(_insert_once(connection.dialect.name, table), values)
     return result.one_or_none()
+
+
+@functools.cache
+def _insert_once(dialect: str, table: sa.Table) -> sa.Executable:
+    return _INSERTS[dialect](table).on_conflict_do_nothing().returning(*table.c)
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -54,19 +56,9 @@ class Inbox:
         self, *, now: datetime, limit: int, kind: str | None = None, but: str | None = None
     ) -> Sequence[Delivery]:
         """Deliveries whose time for work has come, oldest first: of one kind, or of all but one."""
-        query = (
-            sa.select(deliveries)
-            .where(
-                deliveries.c.done.is_(False),
-                sa.or_(deliveries.c.due_at.is_(None), deliveries.c.due_at <= now),
-                *([deliveries.c.kind == kind] if kind else []),
-                *([deliveries.c.kind != but] if but else []),
-            )
-            .order_by(deliveries.c.received_at, deliveries.c.id)
-            .limit(limit)
-        )
+        values = {"now": now, "most": limit}
         async with self._database.reading() as connection:
-            return [rows.delivery(row) for row in await connection.execute(query)]
+            return [rows.delivery(row) for row in await connection.execute(_waiting(kind, but), values)]
 
     @whole
     async def unfinished(self, *, kind: str, first: datetime, last: datetime) -> Sequence[Delivery]:
@@ -128,6 +120,23 @@ class Inbox:
         async with self._database.writing() as connection:
             await alone_with(connection, status.message)
             await insert_once(connection, statuses, values)
+
+
+@cache
+def _waiting(kind: str | None, but: str | None) -> sa.Select[Any]:
+    """Made once for each question: it is asked all the time."""
+    now = sa.bindparam("now", type_=deliveries.c.due_at.type)
+    return (
+        sa.select(deliveries)
+        .where(
+            deliveries.c.done.is_(False),
+            sa.or_(deliveries.c.due_at.is_(None), deliveries.c.due_at <= now),
+            *([deliveries.c.kind == kind] if kind else []),
+            *([deliveries.c.kind != but] if but else []),
+        )
+        .order_by(deliveries.c.received_at, deliveries.c.id)
+        .limit(sa.bindparam("most"))
+    )
 
 
 def _same(delivery: Delivery) -> sa.Update:

@@ -19,6 +19,15 @@ from adapter.ports.ledger import StoredSlot
 
 ACCOUNT: Final = "metriport"
 
+_TAKE: Final = sa.update(lane).where(
+    lane.c.account == sa.bindparam("of"),
+    sa.or_(
+        lane.c.holder == sa.bindparam("by"),
+        lane.c.holder.is_(None),
+        lane.c.until <= sa.bindparam("now", type_=lane.c.until.type),
+    ),
+)
+
 
 class Slots:
     """Slots of one account and the lease on its lane."""
@@ -78,10 +87,9 @@ class Slots:
     async def hold_lane(self, holder: str, *, now: datetime, seconds: float) -> bool:
         """Takes or keeps the lane's lease for the holder; `False` while another one has it."""
         lease = {"holder": holder, "until": now + timedelta(seconds=seconds)}
-        free = sa.or_(lane.c.holder == holder, lane.c.holder.is_(None), lane.c.until <= now)
-        take = sa.update(lane).where(lane.c.account == self._account, free).values(lease)
+        given = {"of": self._account, "by": holder, "now": now}
         async with self._database.writing() as connection:
-            if (await connection.execute(take)).rowcount == 1:
+            if (await connection.execute(_TAKE, {**lease, **given})).rowcount == 1:
                 return True
             return await insert_once(connection, lane, {"account": self._account, **lease}) is not None
 

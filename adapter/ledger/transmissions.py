@@ -23,11 +23,24 @@ _EARLIER = sa.case(
     else_=table.c.write_at,
 )
 _NOW = sa.bindparam("now", type_=table.c.due_at.type)
-# Asked every second, so it is made once.
+# What is asked all the time is made once: to make a statement takes longer than to carry it out.
 _DUE = (
     sa.select(table)
     .where(sa.or_(table.c.due_at <= _NOW, table.c.write_at <= _NOW))
     .order_by(_EARLIER, table.c.id)
+    .limit(sa.bindparam("most"))
+)
+_ALL_OF = (
+    sa.select(table)
+    .where(table.c.communication == sa.bindparam("communication"))
+    .order_by(table.c.round.desc())
+)
+_NEWEST = _ALL_OF.limit(1)
+_BY_MESSAGE = sa.select(table).where(table.c.message == sa.bindparam("message"))
+_IN_STATES = (
+    sa.select(table)
+    .where(table.c.state.in_(sa.bindparam("states", expanding=True)))
+    .order_by(table.c.rank_since, table.c.id)
     .limit(sa.bindparam("most"))
 )
 
@@ -104,18 +117,13 @@ class Transmissions:
     @whole
     async def newest(self, communication: str) -> Transmission | None:
         """The row of the Communication's latest round."""
-        found = await self._select(
-            sa.select(table)
-            .where(table.c.communication == communication)
-            .order_by(table.c.round.desc())
-            .limit(1)
-        )
+        found = await self._select(_NEWEST, communication=communication)
         return found[0] if found else None
 
     @whole
     async def by_message(self, message_id: str) -> Transmission | None:
         """The row that holds Metriport's id."""
-        found = await self._select(sa.select(table).where(table.c.message == message_id))
+        found = await self._select(_BY_MESSAGE, message=message_id)
         return found[0] if found else None
 
     @whole
@@ -126,12 +134,7 @@ class Transmissions:
     @whole
     async def in_states(self, states: frozenset[State], *, limit: int = 1000) -> Sequence[Transmission]:
         """Rows in any of the states, oldest first."""
-        return await self._select(
-            sa.select(table)
-            .where(table.c.state.in_(states))
-            .order_by(table.c.rank_since, table.c.id)
-            .limit(limit)
-        )
+        return await self._select(_IN_STATES, states=sorted(states), most=limit)
 
     @whole
     async def of_patient(self, patient: str) -> Sequence[Transmission]:
@@ -143,9 +146,7 @@ class Transmissions:
     @whole
     async def all_of(self, communication: str) -> Sequence[Transmission]:
         """All rounds, newest first."""
-        return await self._select(
-            sa.select(table).where(table.c.communication == communication).order_by(table.c.round.desc())
-        )
+        return await self._select(_ALL_OF, communication=communication)
 
     async def _select(self, query: sa.Select[Any], **values: object) -> Sequence[Transmission]:
         async with self._database.reading() as connection:

@@ -320,8 +320,8 @@ def test_a_template_for_received_messages_that_is_wrong(tmp_path: Path, template
 @pytest.mark.parametrize(
     ("place", "event"),
     [
-        ("adapter.worker.arrive", "delivery.failed"),
-        ("adapter.worker.renew", "loop.failed"),
+        ("adapter.reception.arrive", "delivery.failed"),
+        ("adapter.reception.renew", "loop.failed"),
         ("adapter.worker.apply_answers", "loop.failed"),
         ("adapter.worker.close_settled", "loop.failed"),
         ("adapter.worker.reconcile", "loop.failed"),

@@ -1,0 +1,71 @@
+"""Received messages on their way in, side by side: a slow link keeps no other from being fetched while it lives."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from adapter.errors import AdapterError, place
+from adapter.pipelines.inbound.arrivals import arrive, put_off, renew
+from adapter.pipelines.inbound.context import RECEIVED, Context
+from adapter.ports.ledger import Delivery
+
+_log = structlog.get_logger(__name__)
+
+_MOST_WAITING: Final = 200
+_RENEWAL: Final = ""  # among the tasks, the asking for fresh links; no delivery has that id
+
+
+@dataclass(kw_only=True)
+class Reception:
+    """What is being fetched and written at this moment; `bell` rings when there may be more to begin."""
+
+    context: Context
+    most_at_once: int
+    bell: asyncio.Event = field(default_factory=asyncio.Event)
+    _going: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _dead: list[Delivery] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._at_once = asyncio.Semaphore(self.most_at_once)
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """All that is going on; who stops the process ends them."""
+        return list(self._going.values())
+
+    async def begin(self) -> None:
+        """Starts on each delivery whose time has come, and has the links made anew that were found dead.
+
+        Raises:
+            AdapterError: the ledger cannot be read, or one of those that ended meanwhile ran into it.
+        """
+        ended = [name for name, task in self._going.items() if task.done()]
+        # Looked at in any case: asyncio would print an error that nobody asked for, text and all.
+        failures = [error for name in ended if (error := self._going.pop(name).exception())]
+        if self._dead and _RENEWAL not in self._going:
+            # Beside the others: a fresh link lives minutes, and many may have to be asked for.
+            dead, self._dead = self._dead, []
+            self._going[_RENEWAL] = asyncio.create_task(renew(self.context, dead))
+        now = self.context.clock.now()
+        for delivery in await self.context.ledger.waiting(now=now, limit=_MOST_WAITING, kind=RECEIVED):
+            if delivery.delivery_id not in self._going:
+                self._going[delivery.delivery_id] = asyncio.create_task(self._arrive(delivery))
+        if failures:
+            raise failures[0]
+
+    async def _arrive(self, delivery: Delivery) -> None:
+        async with self._at_once:
+            try:
+                if not await arrive(self.context, delivery):
+                    self._dead.append(delivery)
+            except AdapterError:
+                raise
+            except Exception as error:  # noqa: BLE001  # one bad message must not stop another; the text may be patient content
+                kind = type(error).__name__
+                _log.error("delivery.failed", delivery=delivery.delivery_id, error=kind, at=place(error))
+                await put_off(self.context, delivery, error)
+        self.bell.set()
