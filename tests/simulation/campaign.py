@@ -20,7 +20,7 @@ from tests.simulation.history import Outcome, play
 from tests.simulation.story import Story, drawn
 
 _SILENT: Final = 50
-_AT_ONCE: Final = 200
+_AT_ONCE: Final = 1000
 KINDS: Final = ("lost", "doubled", "unexpected", "spacing", "ends")
 
 
@@ -92,13 +92,13 @@ def played(plan: Iterator[Story], *, seconds: float | None = None, most: int | N
     """Plays them until the time is over, or so many."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_SILENT))
     ends = time.monotonic() + seconds if seconds is not None else None
-    figures, over = Figures(), None
+    figures, over = Figures(), set[str]()
     for story in itertools.islice(plan, most):
-        if story.series is not None and story.series == over:
+        if not over.isdisjoint(story.series):
             continue
         outcome = play(story)
         if outcome.missed:
-            over = story.series
+            over.update(story.series[len(story.strikes) - outcome.missed :][:1])
         figures.add(outcome)
         if ends is not None and time.monotonic() >= ends:
             break

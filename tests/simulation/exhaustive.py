@@ -28,7 +28,7 @@ def singles() -> Iterator[Story]:
         for operation in range(1, _MOST + 1):
             for point in POINTS:
                 strikes = [Strike(operation=operation, point=point)]
-                yield _story(scenario, fault, strikes, series=f"{scenario}/{fault}")
+                yield _story(scenario, fault, strikes, series=(f"{scenario}/{fault}",))
 
 
 def pairs() -> Iterator[Story]:
@@ -38,8 +38,9 @@ def pairs() -> Iterator[Story]:
             for point, then in product(_AROUND, _AROUND):
                 for second in range(first + 1, _MOST + 1):
                     strikes = [Strike(operation=first, point=point), Strike(operation=second, point=then)]
+                    ground = f"{scenario}/{fault}"
                     yield _story(
-                        scenario, fault, strikes, series=f"{scenario}/{fault}/{first}-{point}/{then}"
+                        scenario, fault, strikes, series=(ground, f"{ground}/{first}-{point}/{then}")
                     )
 
 
@@ -52,7 +53,7 @@ def _grounds() -> Iterator[tuple[str, str]]:
     return ((scenario, fault) for scenario in SCENARIOS for fault in POST_FAULTS)
 
 
-def _story(scenario: str, fault: str, strikes: list[Strike], *, series: str) -> Story:
+def _story(scenario: str, fault: str, strikes: list[Strike], *, series: tuple[str, ...]) -> Story:
     story = Story(
         name=f"{scenario}/{fault}/{'+'.join(f'{one.operation}-{one.point}' for one in strikes)}",
         seed=1,

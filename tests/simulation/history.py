@@ -61,6 +61,8 @@ class Outcome:
 def play(story: Story) -> Outcome:
     """Plays the story to its end, in virtual time."""
     run(furnish_ledgers())
+    if not gc.get_freeze_count():
+        gc.freeze()  # the modules: they stay, and need not be looked through again and again
     random.seed(story.seed)
     gc.disable()  # the frozen have many cycles, and looking for them takes a tenth of the time
     try:

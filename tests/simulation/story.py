@@ -94,12 +94,13 @@ class Shock:
 class Story:
     """One history before it happens. `name` finds it again. `faults` are by kind of operation, in their order.
 
-    The strikes of a `series` fall later and later: what one of them does not reach, none of the following does.
+    It belongs to each `series` in turn, a wide one first. As they go on the strikes fall later: when all of them, or all
+    but the first, came after the end of one story, so they would in all the rest of the first series, or the second.
     """
 
     name: str
     seed: int
-    series: str | None = None
+    series: tuple[str, ...] = ()
     letters: tuple[Letter, ...] = ()
     arrivals: tuple[Arrival, ...] = ()
     faults: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
