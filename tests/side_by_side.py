@@ -1,6 +1,6 @@
-"""Runs the whole suite as four: what computes, the simulation, what starts processes, and what real HAPI takes part in.
+"""Runs the whole suite as four: what computes, measured or not, what starts processes, and what real HAPI takes part in.
 
-Each is one pytest, all but the simulation under coverage. The last two mostly wait, so together they take little longer
+Each is one pytest, three of them under coverage. The last two mostly wait, so together they take little longer
 than the slowest of them. What the others say is shown when the first is done, then what was covered, and at last which
 neighbours took part. The exit status is 1 when any failed, or something is not covered.
 """
@@ -19,8 +19,16 @@ from tests.neighbours.report import FOLDER, Report
 
 TESTS: Final = Path(__file__).parent
 REAL: Final = ("contract", "e2e")
-# Measured it would play a third of the histories, and it is no proof of a line that it happened to pass through it.
-SIMULATION: Final = TESTS / "simulation"
+# Measured they would take three times as long, and none of them is the only one to come through a line. That a history
+# happened to would be no proof of it either.
+UNMEASURED: Final = (
+    "integration/test_canary.py",
+    "integration/test_hostile_callers.py",
+    "integration/test_pace.py",
+    "integration/test_received_canary.py",
+    "integration/test_received_outages.py",
+    "simulation",
+)
 # A file that is missing here runs all the same, with a HAPI of its own: one does, so that all take equally long.
 HAPI: Final = (
     "contract/fhir",
@@ -34,8 +42,9 @@ HAPI: Final = (
 
 def main() -> int:
     """The exit status."""
-    apart = {SIMULATION, *(TESTS / name for name in REAL)}
-    alone = [path for path in TESTS.iterdir() if path not in apart and any(path.glob("**/test_*.py"))]
+    unmeasured = [TESTS / name for name in UNMEASURED]
+    apart = {*unmeasured, *(TESTS / name for name in REAL)}
+    measured = [test for test in TESTS.glob("**/test_*.py") if apart.isdisjoint({test, *test.parents})]
     real = [path for name in REAL for path in (TESTS / name).iterdir() if _has_tests(path)]
     hapi = [path for pattern in HAPI for path in TESTS.glob(pattern)]
     others = [path for path in real if path not in hapi]
@@ -45,7 +54,7 @@ def main() -> int:
         _coverage("erase")
         background = []
         for command in (
-            _pytest([SIMULATION]),
+            _pytest(unmeasured),
             _pytest(hapi, measured="thread,greenlet"),
             _pytest(others, measured="thread,greenlet"),
         ):
@@ -53,7 +62,7 @@ def main() -> int:
             process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
             background.append((stack.enter_context(process), said))
         # Their ledger never leaves the thread; to follow greenlets takes longer than all the rest of the measuring.
-        failed = subprocess.run(_pytest(alone, measured="thread"), check=False).returncode != 0
+        failed = subprocess.run(_pytest(measured, measured="thread"), check=False).returncode != 0
         for process, said in background:
             failed |= process.wait() != 0
             said.seek(0)

@@ -8,8 +8,6 @@ from typing import Final
 # Looks for work that come round by themselves: nothing depends on one of them.
 IDLE: Final = frozenset({"due", "waiting", "hold_lane", "by_message"})
 
-LOOKS: Final = frozenset({"newest", "all_of", "in_states", "latest", "of_patient", "arrival", "timeline"})
-
 POST: Final = "POST message"
 LISTING: Final = "GET messages"
 CLAIM: Final = "FHIR PUT Communication/id"  # the first of them

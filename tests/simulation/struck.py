@@ -6,18 +6,15 @@ import asyncio
 from collections.abc import Sequence
 from contextvars import Context as Variables
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import httpx
-import sqlalchemy as sa
 
 from adapter.errors import Temporary
-from adapter.ledger.store import Store
-from adapter.ledger.tables import deliveries, transmissions
 from adapter.simulators.http import Request, Response
 from tests.simulation import operations
 from tests.simulation.story import Point, Strike
+from tests.virtual.looks import Looks
 from tests.virtual.loop import Life
 from tests.virtual.site import Line
 
@@ -161,24 +158,21 @@ def _kill(stage: Theatre, life: Life) -> None:
 class StruckStore:
     """The ledger as one process reaches it, with the story's strikes."""
 
-    def __init__(self, store: Store, life: Life, theatre: Theatre) -> None:
-        self._store = store
+    def __init__(self, looks: Looks, life: Life, theatre: Theatre) -> None:
+        self._looks = looks
         self._life = life
         self._theatre = theatre
-        self._nothing: dict[str, tuple[int, datetime]] = {}
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._store, name)
-
         async def call(*arguments: Any, **facts: Any) -> Any:
             await self._life.lives()
             if name in operations.IDLE:
-                return await self._looked(name, method, *arguments, **facts)
-            return await self._struck(name, method, *arguments, **facts)
+                return await self._looks.call(name, *arguments, **facts)
+            return await self._struck(name, *arguments, **facts)
 
         return call
 
-    async def _struck(self, name: str, method: Any, *arguments: Any, **facts: Any) -> Any:
+    async def _struck(self, name: str, *arguments: Any, **facts: Any) -> Any:
         stage, life = self._theatre, self._life
         points, faults = self._what_strikes(operations.of_ledger(name))
         await asyncio.sleep(stage.latency() / 10)
@@ -188,9 +182,7 @@ class StruckStore:
             await stage.stand_still(life, fault, "pause:")
         if "ledger-before" in faults:
             raise Temporary("the ledger's database does not answer")
-        stage.changes += name not in operations.LOOKS
-        result = await method(*arguments, **facts)
-        stage.changes += name not in operations.LOOKS
+        result = await self._looks.call(name, *arguments, **facts)
         if name == "intend" and result is not None:
             stage.intended[id(life)] = (result[0].communication, result[0].round)
         if "applied" in points:
@@ -222,32 +214,3 @@ class StruckStore:
             stage.cover(kind, struck.partition(":")[0])
             stage.say(f"#{number} {kind} {struck}")
         return points, faults
-
-    async def _looked(self, name: str, method: Any, *arguments: Any, **facts: Any) -> Any:
-        """A look for due work that found nothing is not repeated while nothing was written and nothing became due."""
-        if name not in {"due", "waiting"}:
-            return await method(*arguments, **facts)
-        now = facts.get("now") or arguments[0]
-        asked = f"{name} {facts.get('kind')} {facts.get('but')}"
-        changes, until = self._nothing.get(asked, (-1, now))
-        if changes == self._theatre.changes and now < until:
-            return []
-        changes = self._theatre.changes
-        found = await method(*arguments, **facts)
-        if not found:
-            self._nothing[asked] = (changes, await _earliest(self._store))
-        return found
-
-
-async def _earliest(store: Store) -> datetime:
-    """When the first thing in the ledger becomes due."""
-    async with store._database.reading() as connection:
-        times = (await connection.execute(_DUE)).one()
-    return min((at for at in times if at is not None), default=datetime.max.replace(tzinfo=UTC))
-
-
-_DUE: Final = sa.select(
-    sa.select(sa.func.min(transmissions.c.due_at)).scalar_subquery(),
-    sa.select(sa.func.min(transmissions.c.write_at)).scalar_subquery(),
-    sa.select(sa.func.min(deliveries.c.due_at)).where(deliveries.c.done.is_(False)).scalar_subquery(),
-)

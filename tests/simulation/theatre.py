@@ -19,6 +19,7 @@ from adapter.wiring import Adapter
 from adapter.worker import Rhythm
 from tests.simulation.story import Letter, Story, Strike
 from tests.simulation.struck import NOBODY, StruckLine, StruckStore
+from tests.virtual.looks import Looks
 from tests.virtual.loop import LIFE, Life, VirtualClock
 from tests.virtual.site import Line, Site, _answered
 from tests.virtual.sqlite import empty_image, image_of, in_thread_engine
@@ -85,7 +86,6 @@ class Theatre(Site):
     transcript: list[str] = field(default_factory=list)
     covered: set[tuple[str, str]] = field(default_factory=set)
     operations: int = 0
-    changes: int = 0
     strikes: int = 0
     pending: int = 0
     failures: list[str] = field(default_factory=list)
@@ -292,7 +292,7 @@ class Theatre(Site):
         return line
 
     def _mortal(self, ledger: Store) -> Any:
-        return StruckStore(ledger, self._life, self)
+        return StruckStore(Looks(store=ledger, changes=self.changes), self._life, self)
 
     # Truth
 

@@ -11,6 +11,7 @@ from contextvars import Context as Variables
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from adapter.simulators.http import Call, Neighbour, Request
 from adapter.telemetry import Metrics
 from adapter.wiring import Adapter, inbound_of, policy_of, wanted_subscription
 from adapter.worker import Rhythm, Worker
+from tests.virtual.looks import Changes, Looks
 from tests.virtual.loop import LIFE, Life, VirtualClock
 from tests.virtual.sqlite import migrated_engine
 
@@ -78,14 +80,14 @@ class Rival:
 class MortalStore:
     """The ledger as one process reaches it."""
 
-    def __init__(self, store: Store, life: Life, faults: list[LedgerFault], rivals: list[Rival]) -> None:
-        self._store = store
+    def __init__(self, looks: Looks, life: Life, faults: list[LedgerFault], rivals: list[Rival]) -> None:
+        self._looks = looks
         self._life = life
         self._faults = faults
         self._rivals = rivals
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._store, name)
+        method, change = partial(self._looks.call, name), partial(self._looks.call, "change")
 
         async def call(*arguments: Any, **facts: Any) -> Any:
             await self._life.lives()
@@ -95,10 +97,10 @@ class MortalStore:
                 if rival.method:
                     theirs = await method(*arguments, **facts)
                     if rival.then:
-                        await self._store.change(theirs, rival.then, now=facts["now"], event="rival")
+                        await change(theirs, rival.then, now=facts["now"], event="rival")
                 else:
                     row = arguments[0]
-                    await self._store.change(row, row.state, now=facts["now"], event="rival")
+                    await change(row, row.state, now=facts["now"], event="rival")
             fault = next((one for one in self._faults if one.method == name and one.times > 0), None)
             if fault is None:
                 return await method(*arguments, **facts)
@@ -182,6 +184,7 @@ class Site:
     doorbell: bool = True
     ledger_faults: list[LedgerFault] = field(default_factory=list)
     rivals: list[Rival] = field(default_factory=list)
+    changes: Changes = field(default_factory=Changes)
     _ledger: Store | None = None
     _lines: list[Line] = field(default_factory=list)
     _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
@@ -280,7 +283,8 @@ class Site:
         return Store(await migrated_engine())
 
     def _mortal(self, ledger: Store) -> Any:
-        return MortalStore(ledger, self._life, self.ledger_faults, self.rivals)
+        looks = Looks(store=ledger, changes=self.changes)
+        return MortalStore(looks, self._life, self.ledger_faults, self.rivals)
 
     async def stop(self) -> None:
         """Stops the adapter as SIGTERM does."""
