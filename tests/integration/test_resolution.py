@@ -28,7 +28,8 @@ SEND = ("POST", "/medical/v1/message")
 LIST = ("GET", "/medical/v1/message")
 HISTORY = ("GET", "/Communication/referral/_history", "405")
 DAY = 86400.0
-LONG = Rhythm(sweep=600.0, patrol=3600.0, track=30.0, lease=3600.0)
+QUICK = Rhythm(track=2.0, sweep=120.0, answers=600.0, episodes=60.0)
+LONG = Rhythm(sweep=600.0, patrol=3600.0, track=30.0, lease=3600.0, answers=3600.0, episodes=600.0)
 
 APPLIED = [
     "apply-then-drop",
@@ -56,6 +57,7 @@ def _sent(
     at: float = 60.0,
     seconds: float = 900.0,
     policy: Policy | None = None,
+    rhythm: Rhythm | None = None,
     ends_by_itself_after: float | None = 500.0,
     **options: Any,
 ) -> Site:
@@ -74,7 +76,7 @@ def _sent(
             before(clinic)
             for wish in wishes:
                 clinic.write(communication(**wish))
-            await clinic.start(policy=policy, rhythm=Rhythm(track=2.0) if seconds < DAY else LONG)
+            await clinic.start(policy=policy, rhythm=rhythm or (QUICK if seconds < DAY else LONG))
             await clinic.passes(at)
             done = during(clinic)
             if done is not None:
@@ -254,7 +256,14 @@ def test_a_process_that_dies_before_the_second_attempt_leaves_it_to_the_next() -
         await clinic.start(rhythm=Rhythm(track=2.0))
         await clinic.passes(180.0)
 
-    clinic = _sent("drop", during=dies, at=185.0, seconds=186.0, ends_by_itself_after=0.0)
+    clinic = _sent(
+        "drop",
+        during=dies,
+        at=185.0,
+        seconds=186.0,
+        rhythm=Rhythm(track=2.0),
+        ends_by_itself_after=0.0,
+    )
 
     assert _end(clinic) == COMPLETED
     assert Counter(message.subject for message in clinic.metriport.messages)["Referral"] == 1

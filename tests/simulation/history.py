@@ -58,15 +58,15 @@ class Outcome:
         return hashlib.sha256("\n".join(self.transcript).encode()).hexdigest()
 
 
-def play(story: Story) -> Outcome:
-    """Plays the story to its end, in virtual time."""
+def play(story: Story, *, longest_seconds: float = LONGEST_SECONDS) -> Outcome:
+    """Plays the story to its end, in virtual time; one that takes longer has none."""
     run(furnish_ledgers())
     if not gc.get_freeze_count():
         gc.freeze()  # the modules: they stay, and need not be looked through again and again
     random.seed(story.seed)
     gc.disable()  # the frozen have many cycles, and looking for them takes a tenth of the time
     try:
-        return run(_play(story))
+        return run(_play(story, longest_seconds))
     finally:
         if next(_PLAYS) % 20 == 0:
             gc.collect()
@@ -77,7 +77,7 @@ def _mappings() -> Mappings:
     return Mappings(directory=None)
 
 
-async def _play(story: Story) -> Outcome:
+async def _play(story: Story, longest_seconds: float) -> Outcome:
     loop = asyncio.get_running_loop()
     clock = VirtualClock(loop)
     world = metriport.World(
@@ -108,7 +108,7 @@ async def _play(story: Story) -> Outcome:
         for _ in range(story.replicas):
             await stage.appear()
         await asyncio.gather(*acts)
-        if not await _rests(stage, clinicians):
+        if not await _rests(stage, clinicians, longest_seconds):
             stage.failures.append("it never comes to rest")
         judgement = judge(stage, authors, clinicians)
     finally:
@@ -180,12 +180,12 @@ async def _shock(stage: Theatre, shock: Shock) -> None:
             )
 
 
-async def _rests(stage: Theatre, clinicians: Clinicians) -> bool:
+async def _rests(stage: Theatre, clinicians: Clinicians, longest_seconds: float) -> bool:
     """Waits until nothing is scheduled anywhere, and one more round of every loop has changed nothing."""
     seen: object = None
     since = 0.0
     now = stage.clock.loop.time
-    while now() < LONGEST_SECONDS:
+    while now() < longest_seconds:
         print_ = None if clinicians.waits else await _print(stage)
         if print_ is None or print_ != seen:
             seen, since = print_, now()

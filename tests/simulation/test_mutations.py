@@ -7,7 +7,13 @@ import pytest
 from tests.simulation.history import play
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.named import NAMED
-from tests.simulation.story import drawn
+from tests.simulation.story import Story, drawn
+
+_LONGEST_SECONDS = 6.0 * 3600
+
+
+def _wrong(story: Story) -> list[str]:
+    return play(story, longest_seconds=_LONGEST_SECONDS).judgement.wrong
 
 
 @pytest.mark.parametrize(
@@ -17,11 +23,11 @@ from tests.simulation.story import drawn
 def test_without_the_guard_the_story_ends_wrong(
     guard: str, story: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert play(NAMED[story]).judgement.wrong == []
+    assert _wrong(NAMED[story]) == []
 
     MUTATIONS[guard].without(monkeypatch)
 
-    assert play(NAMED[story]).judgement.wrong
+    assert _wrong(NAMED[story])
 
 
 @pytest.mark.parametrize(
@@ -30,8 +36,8 @@ def test_without_the_guard_the_story_ends_wrong(
 def test_without_the_guard_a_random_story_ends_wrong(guard: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where stories are drawn differently now, `python -m tests.simulation --without GUARD` finds another seed."""
     mutation = MUTATIONS[guard]
-    assert play(drawn(mutation.seed or 0)).judgement.wrong == []
+    assert _wrong(drawn(mutation.seed or 0)) == []
 
     mutation.without(monkeypatch)
 
-    assert play(drawn(mutation.seed or 0)).judgement.wrong
+    assert _wrong(drawn(mutation.seed or 0))
