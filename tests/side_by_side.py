@@ -1,8 +1,9 @@
-"""Runs the whole suite as four: what computes, measured or not, what starts processes, and what real HAPI takes part in.
+"""Runs the whole suite as five: what computes, in halves or unmeasured, what starts processes, and what HAPI takes part in.
 
-Each is one pytest, three of them under coverage. The last two mostly wait, so they go before the first, which takes what
-they leave. What the others say is shown when the first is done, then what was covered, and at last which neighbours took
-part. The exit status is 1 when any failed, or something is not covered.
+Each is one pytest, four of them under coverage. The last two mostly wait, so they go before the halves, which take what
+they leave, one for each core at the end. The first half is seen while it runs. What the others say is shown when each is
+done, then what was covered, and at last which neighbours took part. The exit status is 1 when any failed, or something is
+not covered.
 """
 
 from __future__ import annotations
@@ -40,10 +41,12 @@ def main() -> int:
     """The exit status."""
     unmeasured = [TESTS / name for name in UNMEASURED]
     apart = {*unmeasured, *(TESTS / name for name in REAL)}
-    measured = [test for test in TESTS.glob("**/test_*.py") if apart.isdisjoint({test, *test.parents})]
+    measured = sorted(test for test in TESTS.glob("**/test_*.py") if apart.isdisjoint({test, *test.parents}))
     real = [path for name in REAL for path in (TESTS / name).iterdir() if _has_tests(path)]
     hapi = [path for pattern in HAPI for path in TESTS.glob(pattern)]
     others = [path for path in real if path not in hapi]
+    # Their ledger never leaves the thread; to follow greenlets takes longer than all the rest of the measuring.
+    half, other_half = (["nice", *_pytest(measured[first::2], measured="thread")] for first in range(2))
     with ExitStack() as stack:
         reports = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         os.environ[FOLDER] = str(reports)
@@ -53,13 +56,12 @@ def main() -> int:
             _pytest(unmeasured),
             _pytest(hapi, measured="thread,greenlet"),
             _pytest(others, measured="thread,greenlet"),
+            other_half,
         ):
             said = stack.enter_context(tempfile.TemporaryFile())
             process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
             background.append((stack.enter_context(process), said))
-        # Their ledger never leaves the thread; to follow greenlets takes longer than all the rest of the measuring.
-        command = ["nice", *_pytest(measured, measured="thread")]
-        failed = subprocess.run(command, check=False).returncode != 0
+        failed = subprocess.run(half, check=False).returncode != 0
         for process, said in background:
             failed |= process.wait() != 0
             said.seek(0)
