@@ -9,8 +9,9 @@ from typing import Final
 import structlog
 
 from adapter.errors import AdapterError, place
-from adapter.pipelines.inbound.arrivals import arrive, put_off, renew
+from adapter.pipelines.inbound.arrivals import arrive, put_off
 from adapter.pipelines.inbound.context import RECEIVED, Context
+from adapter.pipelines.inbound.renewal import renew
 from adapter.ports.ledger import Delivery
 
 _log = structlog.get_logger(__name__)

@@ -24,7 +24,7 @@ from adapter.domain.pacing import Pace
 from adapter.domain.ranking import Rank
 from adapter.domain.received import Notice, Received
 from adapter.domain.resource import Resource
-from adapter.errors import AdapterError, ConfigError
+from adapter.errors import AdapterError, ConfigError, Rejected
 from adapter.fhir.client import FhirClient
 from adapter.fhir.doorbell import ring
 from adapter.fhir.probe import Probe, Probed, probe
@@ -254,8 +254,11 @@ def _listed(row: bytes) -> Received | None:
     return received.read(wire.read_json(row))
 
 
-def _delivery(raw: bytes, now: datetime) -> Delivery:
-    event = webhook.read(raw)
+def _delivery(raw: bytes, now: datetime) -> Delivery | None:
+    try:
+        event = webhook.read(raw)
+    except Rejected:
+        return None
     return Delivery(delivery_id=event.delivery_id, kind=event.kind, received_at=now, body=raw)
 
 

@@ -22,7 +22,8 @@ from adapter.pipelines.inbound.context import Context as InboundContext
 from adapter.pipelines.inbound.deliveries import Reader, work_off
 from adapter.pipelines.inbound.elsewhere import follow_sent, show_sent
 from adapter.pipelines.inbound.matching import apply_answers, close_settled
-from adapter.pipelines.inbound.reconcile import fetch_missed, reconcile
+from adapter.pipelines.inbound.reconcile import reconcile
+from adapter.pipelines.inbound.renewal import fetch_missed
 from adapter.pipelines.outbound import settled
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.lane import CLAIM_AHEAD_SECONDS, Lane, Prepared

@@ -15,11 +15,11 @@ from rich.progress import Progress
 from adapter.cli.root import ConfigOption, JsonOption, app, console, print_json
 from adapter.config import Settings, load
 from adapter.errors import ConfigError
-from adapter.pipelines.inbound.arrivals import arrive, renew
+from adapter.pipelines.inbound.arrivals import arrive
 from adapter.pipelines.inbound.context import RECEIVED
 from adapter.pipelines.inbound.elsewhere import follow_sent, show_sent
-from adapter.pipelines.inbound.reconcile import fetch_missed
 from adapter.pipelines.inbound.reconcile import reconcile as list_received
+from adapter.pipelines.inbound.renewal import fetch_missed, renew
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.look import patrol
 from adapter.telemetry import configure

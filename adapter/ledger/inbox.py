@@ -28,7 +28,7 @@ class Inbox:
     async def keep(self, delivery: Delivery) -> None:
         """Commits the delivery. A known one is opened again with its newest body, never skipped.
 
-        Its tries still count, and its time stays that of the first call.
+        Its tries still count, its time stays that of the first call, and so does what it was made anew from.
         """
         values = {
             "kind": delivery.kind,
@@ -45,8 +45,15 @@ class Inbox:
             (deliveries.c.received_at < delivery.received_at, deliveries.c.received_at),
             else_=delivery.received_at,
         )
-        again = sa.update(deliveries).where(same).values({**values, "tries": more, "received_at": first})
-        new = {"delivery_id": delivery.delivery_id, "message": delivery.message, **values}
+        call = sa.func.coalesce(delivery.call, deliveries.c.call)
+        opened = {**values, "tries": more, "received_at": first, "call": call}
+        again = sa.update(deliveries).where(same).values(opened)
+        new = {
+            "delivery_id": delivery.delivery_id,
+            "message": delivery.message,
+            "call": delivery.call,
+            **values,
+        }
         async with self._database.writing() as connection:
             if await insert_once(connection, deliveries, new) is None:
                 await connection.execute(again)
@@ -71,6 +78,17 @@ class Inbox:
                 deliveries.c.received_at.between(first, last),
             )
             .order_by(deliveries.c.received_at, deliveries.c.id)
+        )
+        async with self._database.reading() as connection:
+            return [rows.delivery(row) for row in await connection.execute(query)]
+
+    @whole
+    async def of_call(self, call: str) -> Sequence[Delivery]:
+        """What was kept of Metriport's call of that id: the delivery itself, and those that were made anew from it."""
+        query = (
+            sa.select(deliveries)
+            .where(sa.or_(deliveries.c.delivery_id == call, deliveries.c.call == call))
+            .order_by(deliveries.c.id)
         )
         async with self._database.reading() as connection:
             return [rows.delivery(row) for row in await connection.execute(query)]

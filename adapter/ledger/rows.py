@@ -47,6 +47,7 @@ def delivery(row: sa.Row[Any]) -> Delivery:
         body=row.body,
         message=row.message,
         tries=row.tries,
+        call=row.call,
     )
 
 

@@ -155,6 +155,7 @@ deliveries: Final = sa.Table(
     sa.Column("message", Words, index=True),
     sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
     _time("due_at"),
+    sa.Column("call", Words, index=True),
     sa.Index(None, "done", "received_at"),
 )
 

@@ -108,7 +108,8 @@ class Deliveries(Api):
         """
         doing = f"Asking Metriport for delivery {request_id} again"
         if wire.identifier(request_id) is None or not request_id.strip("."):
-            raise Rejected("A webhook delivery is asked for by something that is no id.", status=400)
+            no_id = "A webhook delivery is asked for by something that is no id."
+            raise Rejected(no_id, status=400, issues=(no_id,))
         url = self._url(f"/settings/webhook/request/{quote(request_id, safe='')}/retry", {})
         request = httpx.Request("POST", url, headers=self._headers())
         return (await self._exchange(self._reading, request, doing=doing, applied=True)).body

@@ -47,6 +47,7 @@ class Delivery:
     body: bytes = field(repr=False)
     message: str | None = None  # Metriport's id of the message that it told of, once that is known
     tries: int = 0
+    call: str | None = None  # Metriport's id of the call that it was made anew from, where it was
 
 
 class ArrivalState(StrEnum):
@@ -190,6 +191,10 @@ class Inbox(Protocol):
 
     async def unfinished(self, *, kind: str, first: datetime, last: datetime) -> Sequence[Delivery]:
         """Deliveries of that kind that came between those times and are not done, oldest first, due or not."""
+        ...
+
+    async def of_call(self, call: str) -> Sequence[Delivery]:
+        """What was kept of Metriport's call of that id: the delivery itself, and those that were made anew from it."""
         ...
 
     async def done(self, delivery: Delivery, *, note: str, arrival: Arrival | None = None) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from adapter.metriport.spool import SpooledFile, spool
+from adapter.simulators.http import Request, Response
+from adapter.simulators.metriport.answers import FORBIDDEN, NO_ROUTE
 from tests.integration.canary import overhearing
 from tests.integration.test_received import KNOWN, after, at, contents, inbound, message, versions
 from tests.virtual.site import Site
@@ -152,6 +154,105 @@ def test_one_call_that_metriport_cannot_make_anew_keeps_no_other_from_it() -> No
     clinic = at(visit)
 
     assert "Other" in [one["topic"]["text"] for one in inbound(clinic)]
+
+
+def _answers(clinic: Site, path: str, answer: Response) -> None:
+    """Metriport does what it is asked for on paths with this in them, and answers so."""
+    handle = clinic.metriport.handle
+
+    def handled(request: Request, now: datetime) -> Response:
+        response = handle(request, now)
+        return answer if path in request.path else response
+
+    clinic.metriport.handle = handled  # type: ignore[method-assign]
+
+
+_STATUS: Final = (
+    b'{"meta": {"messageId": "s1", "type": "message.status"}, "payload": {"id": "m1", "status": "completed"}}'
+)
+
+
+@pytest.mark.parametrize("body", [b"", b"[1", b'{"meta": {}}', _STATUS])
+@pytest.mark.parametrize(
+    ("faults", "person"), [({"GET": "url-expired"}, None), ({"POST": "webhook-lost"}, KNOWN)]
+)
+def test_a_call_made_anew_that_says_nothing_keeps_no_other_from_being_had(
+    body: bytes, faults: dict[str, str], person: str | None
+) -> None:
+    async def visit(clinic: Site) -> None:
+        for method, fault in faults.items():
+            clinic.metriport.add_fault(method, "/_files" if method == "GET" else "/", fault, times=2)
+        for subject in ("First", "Other"):
+            clinic.metriport.receive(clinic.clock.now(), **message(subject=subject, patientId=person))
+        first, _ = clinic.metriport._server.webhooks.deliveries
+        _answers(clinic, f"/{first.id}/retry", Response(status=200, body=body))
+        clinic.metriport.add_fault("GET", "/medical/v1/message", "list-empty", times=10_000)
+        await clinic.passes(2 * HOUR)
+
+    clinic = at(visit)
+
+    assert "Other" in [one["topic"]["text"] for one in inbound(clinic)]
+
+
+def test_a_message_whose_call_cannot_be_made_anew_is_told_to_a_person() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("GET", "/_files", "url-expired", times=10_000)
+        clinic.metriport.add_fault("GET", "/medical/v1/message", "list-empty", times=10_000)
+        clinic.metriport.receive(clinic.clock.now(), **message())
+        _answers(clinic, "/retry", Response(status=200))
+        await clinic.passes(3 * HOUR)
+
+    assert [one["status"] for one in _lost(at(visit))] == ["requested"]
+
+
+@pytest.mark.parametrize(("answer", "hours"), [(NO_ROUTE, 3), (FORBIDDEN, 6)])
+def test_who_never_gets_fresh_links_is_told_so(answer: Response, hours: int) -> None:
+    """A route that is not there stays so; a key that is refused may be mended: it is waited for for a day.
+
+    The message was sent most of a day ago, and nothing but the list told of it.
+    """
+
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("POST", "/", "webhook-lost", times=1)
+        _answers(clinic, "/settings/webhook/request", answer)
+        clinic.metriport.receive(clinic.clock.now() - timedelta(hours=22), **message(patientId=None))
+        await clinic.passes((hours - 2) * HOUR / 2)
+        assert _lost(clinic) == []
+        await clinic.passes((hours + 2) * HOUR / 2)
+
+    assert [one["status"] for one in _lost(at(visit))] == ["requested"]
+
+
+def test_a_call_that_metriport_lists_under_another_id_is_found_by_its_time() -> None:
+    """Twice: what was made anew is asked for by the id that led to it."""
+
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("GET", "/_files", "url-expired", times=2)
+        clinic.metriport.receive(clinic.clock.now(), **message(attachments=None))
+        [told] = clinic.metriport._server.webhooks.deliveries
+        told.id = "another"
+        await clinic.passes(300)
+
+    clinic = at(visit)
+
+    assert len(inbound(clinic)) == 1
+    assert 2 <= sum(one.path.endswith("/another/retry") for one in clinic.metriport.requests) <= 3
+
+
+def test_a_message_that_came_by_the_list_after_it_was_given_up_needs_nobody_any_more() -> None:
+    """Its call told of it by name only, and what was behind the link was no message."""
+
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.receive(clinic.clock.now(), **message(attachments=None))
+        _answers(clinic, "/_files/", Response(status=200, body=b"{}"))
+        await clinic.passes(60)
+        assert [one["status"] for one in _lost(clinic)] == ["requested"]
+        await clinic.passes(1500)
+
+    clinic = at(visit)
+
+    assert len(inbound(clinic)) == 1
+    assert [one["status"] for one in _lost(clinic)] == ["cancelled"]
 
 
 def test_a_message_nobody_was_told_of_is_had_by_a_call_that_is_made_anew() -> None:

@@ -43,7 +43,7 @@ class Readers:
     notice: Callable[[bytes], Notice | None]
     content: Callable[[Spooled], Received | None]
     listed: Callable[[bytes], Received | None]
-    delivery: Callable[[bytes, datetime], Delivery]
+    delivery: Callable[[bytes, datetime], Delivery | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,6 @@ class Context:
     clock: Clock
     policy: Inbound
     read: Readers
-    asked_again: set[str] = field(default_factory=set)
     _at_work: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def alone_with(self, message: str) -> asyncio.Lock:

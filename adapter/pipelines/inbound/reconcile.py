@@ -11,7 +11,6 @@ from typing import Final
 
 import structlog
 
-from adapter.errors import Rejected, Temporary
 from adapter.pipelines.inbound.context import RECEIVED, Context
 from adapter.ports.ledger import Delivery
 from adapter.ports.mail import Direction
@@ -48,29 +47,3 @@ async def reconcile(context: Context, *, since: datetime) -> int:
     if found:
         _log.info("messages.listed", new=found)
     return found
-
-
-async def fetch_missed(context: Context, *, since: datetime) -> int:
-    """Has the calls made anew that Metriport made while nobody took them; gives how many.
-
-    They tell more than the list, whose the message is above all; where they cannot be had, the list still tells. Each
-    is asked for once in a process's life: a call that nobody takes again stays on Metriport's record as it was.
-
-    Raises:
-        Temporary: the ledger does not answer.
-    """
-    calls = []
-    try:
-        async for call in context.mail.calls(since=since):
-            if call.missed and call.id not in context.asked_again:
-                context.asked_again.add(call.id)
-                calls.append((call, await context.mail.redeliver(call.id)))
-    except (Temporary, Rejected) as error:
-        # Metriport's trouble is said elsewhere, and the list still tells.
-        _log.info("deliveries.not-made-anew", error=type(error).__name__, detail=str(error))
-    for call, raw in calls:
-        # Should its new links die, too, it is looked for under the time of its first call.
-        await context.ledger.keep(context.read.delivery(raw, call.at or context.clock.now()))
-    if calls:
-        _log.info("deliveries.missed", made_anew=len(calls))
-    return len(calls)

@@ -65,12 +65,11 @@ class Webhooks:
         if fault == "webhook-lost":
             delivery.status = "failure"
             return
-        call = self._call(delivery, now)
+        call = self._call(delivery, now, message_id=delivery.id)
         at = now + _LATE if fault == "webhook-late" else now
         self.due += [(at, call)] * (2 if fault == "webhook-twice" else 1)
         if fault == "webhook-again":
-            same = str(json.loads(call.body)["meta"]["messageId"])
-            self.due.append((now + _LATE, self._call(delivery, now + _LATE, message_id=same)))
+            self.due.append((now + _LATE, self._call(delivery, now + _LATE, message_id=delivery.id)))
 
     def again(self, delivery: Delivery, now: datetime) -> dict[str, Any]:
         """Sends a kept delivery once more, under a new id and with links made anew; gives what is sent."""

@@ -95,6 +95,19 @@ async def test_what_is_not_done_is_found_by_when_it_came_whenever_it_is_due(ledg
 
 
 @on_ledger
+async def test_what_was_made_anew_is_known_by_the_call_that_it_was_made_from(ledger: Store) -> None:
+    made = replace(delivery("d2"), call="d1")
+    await ledger.keep(delivery("d1"))
+    await ledger.keep(made)
+
+    await ledger.keep(delivery("d2", body=b"the push of the same"))
+
+    assert await ledger.of_call("d1") == [delivery("d1"), replace(made, body=b"the push of the same")]
+    assert await ledger.of_call("d2") == [replace(made, body=b"the push of the same")]
+    assert await ledger.of_call("d3") == []
+
+
+@on_ledger
 async def test_what_could_not_be_done_now_waits_for_its_time(ledger: Store) -> None:
     await ledger.keep(delivery())
 

@@ -106,6 +106,7 @@ _READS: Final[Mapping[str, Call]] = {
     "latest": _read(lambda store, _: store.latest(20)),
     "waiting": _read(lambda store, _: store.waiting(now=after(99), limit=50)),
     "unfinished": _read(lambda store, _: store.unfinished(kind="k", first=NOW, last=after(99))),
+    "of call": _read(lambda store, _: store.of_call("d1")),
     "arrival": _read(lambda store, _: store.arrival(_ARRIVAL.message)),
     "timeline": _read(lambda store, _: store.timeline("c1")),
 }
