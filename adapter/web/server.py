@@ -37,7 +37,10 @@ class Server(uvicorn.Server):
 
 
 class _Hurried(H11Protocol):
-    """Ends a connection on which no whole head of a request comes in time: else such ones take all there are."""
+    """Ends a connection on which no whole head of a request comes in time, nor the rest of one that has its answer.
+
+    Else such ones take all connections that there are.
+    """
 
     _too_late: asyncio.TimerHandle | None = None
 
@@ -47,12 +50,15 @@ class _Hurried(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
+        if self.conn.their_state is not h11.IDLE and not self._has_its_answer():
             self._wait_no_more()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._wait_for_head()
+
+    def _has_its_answer(self) -> bool:
+        return self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait_no_more()
@@ -60,7 +66,7 @@ class _Hurried(H11Protocol):
 
     def _wait_for_head(self) -> None:
         self._wait_no_more()
-        if self.conn.their_state is h11.IDLE:
+        if self.conn.their_state is h11.IDLE or self._has_its_answer():
             self._too_late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
     def _wait_no_more(self) -> None:

@@ -348,6 +348,7 @@ async def _let_go(port: int, *pieces: bytes) -> tuple[bytes, float]:
 def test_who_is_slow_to_ask_is_not_waited_for(here: Machine) -> None:
     whole = b"GET /health/live HTTP/1.1\r\nhost: adapter\r\n\r\n"
     drip = [b"GET /health/live HTTP/1.1\r\n", *[b"x-more: x\r\n"] * 60]
+    long = b"GET /health/live HTTP/1.1\r\nhost: adapter\r\ncontent-length: 1000000\r\n\r\n"
 
     async def all_at_once() -> list[tuple[bytes, float]]:
         calls = [
@@ -355,11 +356,13 @@ def test_who_is_slow_to_ask_is_not_waited_for(here: Machine) -> None:
             _let_go(here.port, *drip),
             _let_go(here.port, whole, *drip),
             _let_go(here.port, whole, b"", b"", whole),
+            _let_go(here.port, long),
+            _let_go(here.port, long, *[b"x"] * 60),
         ]
         return await asyncio.gather(*calls)
 
     with _receiver(here):
         ends = asyncio.run(all_at_once())
 
-    assert [said.count(b"200 OK") for said, _ in ends] == [0, 0, 1, 2]
+    assert [said.count(b"200 OK") for said, _ in ends] == [0, 0, 1, 2, 1, 1]
     assert all(seconds < 3 * HEAD_SECONDS for _, seconds in ends)
