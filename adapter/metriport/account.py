@@ -6,19 +6,22 @@ Settings stand at the API's root: https://docs.metriport.com/medical-api/getting
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
+import structlog
 
 from adapter.domain.resource import items, obj, text
 from adapter.errors import Rejected, Temporary
 from adapter.metriport import webhook, wire
-from adapter.metriport.api import PAGE, Api, Query
+from adapter.metriport.api import PAGE, Api, Cut, Query
 from adapter.metriport.exchange import FAILURES, exchange, in_words, transport, web_url
+
+_log = structlog.get_logger(__name__)
 
 PING_SECONDS: Final = 4.0  # what Metriport itself waits for an answer
 _MOST_PONG_BYTES: Final = 10_000
@@ -87,18 +90,16 @@ class Deliveries(Api):
         """The deliveries that Metriport tried, newest first, page after page while they are asked for."""
         doing = "Listing webhook deliveries at Metriport"
         query: Query = {"count": PAGE, "sort": "createdAt=desc"}
-        async for value in self._pages("/settings/webhook/request", query, doing=doing):
-            rows = obj(value).get("requests")
-            if not isinstance(rows, list):
-                raise Temporary(f"{doing}: the answer is no list of deliveries.", applied=False)
-            for row in items(rows):
-                if (request_id := wire.identifier(row.get("id"))) is not None:
-                    yield WebhookRequest(
-                        id=request_id,
-                        kind=wire.identifier(row.get("type")),
-                        status=wire.identifier(row.get("status")),
-                        created_at=wire.moment(row.get("createdAt")),
-                    )
+        try:
+            async for value in self._pages("/settings/webhook/request", query, doing=doing):
+                rows = obj(value).get("requests")
+                if not isinstance(rows, list):
+                    raise Temporary(f"{doing}: the answer is no list of deliveries.", applied=False)
+                for one in filter(None, map(_request, items(rows))):
+                    yield one
+        except Cut as cut:
+            # What was read of it may be what somebody waits for.
+            _log.warning("deliveries.not-whole", detail=str(cut))
 
     async def redeliver(self, request_id: str) -> bytes:
         """Has one delivery made again; gives what is delivered: under a new delivery id, with fresh links.
@@ -143,6 +144,18 @@ async def ping(address: Webhook, *, over: httpx.AsyncBaseTransport | None = None
 def _webhook(value: Any) -> Webhook:
     found = obj(value)
     return Webhook(url=text(found.get("webhookUrl")), key=wire.identifier(found.get("webhookKey")))
+
+
+def _request(row: Mapping[str, Any]) -> WebhookRequest | None:
+    request_id = wire.identifier(row.get("id"))
+    if request_id is None:
+        return None
+    return WebhookRequest(
+        id=request_id,
+        kind=wire.identifier(row.get("type")),
+        status=wire.identifier(row.get("status")),
+        created_at=wire.moment(row.get("createdAt")),
+    )
 
 
 def _count(value: object) -> int | None:

@@ -13,7 +13,7 @@ import simplejson
 
 from adapter.domain.episode import Hear, heard_by, nobody_hears
 from adapter.domain.resource import obj, text
-from adapter.errors import ConfigError
+from adapter.errors import ConfigError, Temporary
 from adapter.metriport import wire
 from adapter.metriport.exchange import FAILURES, Answered, broken, exchange, transport, web_url
 
@@ -25,6 +25,10 @@ MOST_BYTES: Final = 64_000_000  # a page of 500 messages with every character es
 _KEY: Final = re.compile(r"[!-~]+")
 
 Query = Mapping[str, str | int]
+
+
+class Cut(Temporary):
+    """A list says that it goes on, and cannot be followed: what was read of it is not the whole."""
 
 
 class Api:
@@ -50,15 +54,23 @@ class Api:
         self._reading = over or transport(keep_alive=4)
 
     async def _pages(self, path: str, query: Query, *, doing: str) -> AsyncIterator[Any]:
-        """The JSON of each page, until none follows, or none that has not been read."""
+        """The JSON of each page, until none follows.
+
+        Raises:
+            Cut: after the last page that can be read: the next is on another host, was read before, or is one too many.
+        """
         url: httpx.URL | None = self._url(path, query)
         seen: set[httpx.URL] = set()
         while url is not None and url not in seen and len(seen) < MOST_PAGES:
             seen.add(url)
             value = wire.read_json((await self._get(url, doing=doing)).body)
             yield value
-            link = text(obj(obj(value).get("meta")).get("nextPage"))
-            url = self._own(link) if link else None
+            link = obj(obj(value).get("meta")).get("nextPage")
+            if not link:
+                return
+            url = self._own(text(link) or "")
+        where = "it goes on at another place" if url is None else "it does not end"
+        raise Cut(f"{doing}: after {len(seen)} pages {where}.", applied=False)
 
     async def _read(self, path: str, query: Query, *, doing: str) -> Answered:
         return await self._get(self._url(path, query), doing=doing)
@@ -100,7 +112,7 @@ class Api:
 
     def _own(self, link: str) -> httpx.URL | None:
         """The link, when it stays on Metriport's origin: the key goes nowhere else."""
-        url = web_url(link, base=self._base)
+        url = web_url(link, base=self._base) if link else None
         return url if url and _origin(url) == _origin(self._base) else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -19,7 +20,7 @@ from adapter.domain.message import Message, Send
 from adapter.domain.outcome import Answer, LaneStopped, Refused, Sent, TooLate, Unknown, Waiting
 from adapter.errors import Rejected, Temporary
 from adapter.metriport import wire
-from adapter.metriport.api import MOST_BYTES, PAGE, Query
+from adapter.metriport.api import MOST_BYTES, PAGE, Cut, Query
 from adapter.metriport.exchange import FAILURES, NO_CONNECTION, broken, exchange, in_words, transport, web_url
 from adapter.metriport.mail import MetriportMail
 from adapter.ports.metriport import Listing
@@ -137,11 +138,12 @@ class MetriportClient(MetriportMail):
         doing = "Listing outbound messages at Metriport"
         query: Query = {"direction": "outbound", "patientId": patient, "count": PAGE}
         pages: list[wire.Page] = []
-        async for value in self._pages("message", query, doing=doing):
-            page = wire.read_listing_page(value)
-            if page is None:
-                raise Temporary(f"{doing}: the answer is no list of messages.", applied=False)
-            pages.append(page)
+        with suppress(Cut):  # its last page says so, too
+            async for value in self._pages("message", query, doing=doing):
+                page = wire.read_listing_page(value)
+                if page is None:
+                    raise Temporary(f"{doing}: the answer is no list of messages.", applied=False)
+                pages.append(page)
         return wire.listing(pages)
 
     async def check(self) -> Check:

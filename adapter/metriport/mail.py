@@ -42,6 +42,9 @@ class MetriportMail(Deliveries):
 
         The order of the list is not documented, and it may shift while it is read: what is older ends the reading
         only while each row is older than the one before, and one page later (protocol §8).
+
+        Raises:
+            Cut: after its last row, when the list goes on and cannot be followed.
         """
         doing = f"Listing {direction.value} messages at Metriport"
         query: Query = {"direction": direction.value, "count": PAGE}

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from adapter.errors import Rejected, Temporary
 from adapter.metriport import webhook
@@ -195,7 +196,9 @@ def test_a_next_page_on_another_host_or_seen_before_is_not_followed(link: str) -
         asked.append(request.url.host)
         return httpx.Response(200, json={"meta": {"nextPage": link}, "requests": [{"id": "a"}]})
 
-    assert len(asyncio.run(listed(answering(answer)))) == len(asked)
+    with capture_logs() as log:
+        assert len(asyncio.run(listed(answering(answer)))) == len(asked)
+    assert [one["event"] for one in log] == ["deliveries.not-whole"]
     assert set(asked) == {"api.metriport.test"}
     assert len(asked) <= 2
 

@@ -89,6 +89,32 @@ def test_what_is_no_list_is_not_taken_for_an_empty_one(broken: Any) -> None:
         read([broken])
 
 
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://elsewhere.test/medical/v1/message?page=2",
+        f"{BASE}/medical/v1/message?direction=inbound&count=500",
+        7,
+    ],
+    ids=["another host", "read before", "no link"],
+)
+def test_a_list_that_goes_on_and_cannot_be_followed_says_so_after_its_rows(link: object) -> None:
+    answer = {"meta": {"nextPage": link}, "messages": [row(1, "m1")]}
+    found: list[str] = []
+
+    async def listed() -> None:
+        rows = answering(lambda _: httpx.Response(200, json=answer)).list_messages(
+            Direction.INBOUND, since=SINCE
+        )
+        found.append((await anext(rows)).message.id)
+        await anext(rows)
+
+    with pytest.raises(Temporary, match="after 1 pages it"):
+        asyncio.run(listed())
+
+    assert found == ["m1"]
+
+
 def test_rows_without_an_id_are_left_out() -> None:
     found, _ = read([{"meta": {}, "messages": [{"subject": "x"}, "?", row(1, "m1")]}])
 
