@@ -738,20 +738,82 @@ def test_a_lost_ledger_brings_nothing_in_twice() -> None:
     assert set(versions(clinic).values()) == {1}
 
 
-@pytest.mark.parametrize("fault", ["412", "422"])
-def test_a_match_that_cannot_be_written_now_is_written_later(
-    fault: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("fault", "attachments", "said"),
+    [("412", None, None), ("422", None, "does not take"), ("422", [attachment()], "does not take")],
+    ids=["edited", "refused", "refused with an attachment"],
+)
+def test_a_match_that_cannot_be_written_now_is_written_later_and_the_task_says_why(
+    fault: str, attachments: Any, said: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    reasons: list[Any] = []
+
     async def visit(clinic: Site) -> None:
-        clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
+        clinic.metriport.receive(clinic.clock.now(), **message(patientId=None, attachments=attachments))
         await clinic.passes(60)
-        clinic.fhir.add_fault("POST", "", fault, times=1)
+        clinic.fhir.add_fault("POST", "", fault, times=1000)
         _answer(clinic, CHOSEN)
-        await clinic.passes(80)
+        await clinic.passes(35)
+        clinic.fhir.clear_faults()
+        reasons.extend(one.get("statusReason") for one in clinic.fhir.resources("Task"))
+        await clinic.passes(45)
 
     clinic = at(visit)
 
-    assert capsys.readouterr().out.count("task.waits") == 1
+    assert "task.waits" in capsys.readouterr().out
+    assert inbound(clinic)[0]["subject"] == {"reference": "Patient/maple"}
+    [task] = clinic.fhir.resources("Task")
+    assert "statusReason" not in task
+    assert (said or "None") in str(reasons)
+
+
+def test_a_match_that_is_refused_for_good_is_said_once() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.receive(clinic.clock.now(), **message(patientId=None, attachments=None))
+        await clinic.passes(60)
+        clinic.fhir.add_fault("POST", "", "422", times=1000)
+        _answer(clinic, CHOSEN)
+        await clinic.passes(600)
+
+    clinic = at(visit)
+
+    [task] = clinic.fhir.resources("Task")
+    assert "does not take" in task["statusReason"]["text"]
+    assert (task["status"], task["meta"]["versionId"]) == ("completed", "3")
+
+
+def test_a_reason_that_cannot_be_written_either_stops_nothing() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.receive(clinic.clock.now(), **message(patientId=None, attachments=None))
+        await clinic.passes(60)
+        clinic.fhir.add_fault("POST", "", "422", times=1)
+        _answer(clinic, CHOSEN)
+        clinic.fhir.add_fault("PUT", "/Task", "412", times=1)
+        await clinic.passes(80)
+
+    assert inbound(at(visit))[0]["subject"] == {"reference": "Patient/maple"}
+
+
+def test_a_match_is_written_though_an_attachments_bytes_are_gone() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
+        await clinic.passes(60)
+        first, _ = clinic.fhir.resources("DocumentReference")
+        [content] = first["content"]
+        elsewhere = {**content["attachment"], "url": "Binary/archived"}
+        clinic.write({**first, "content": [{**content, "attachment": elsewhere}]})
+        _answer(clinic, CHOSEN)
+        await clinic.passes(60)
+
+    clinic = at(visit)
+
+    [task] = clinic.fhir.resources("Task")
+    assert task["businessStatus"]["coding"][0]["code"] == "applied"
+    assert {one["subject"]["reference"] for one in clinic.fhir.resources("DocumentReference")} == {
+        "Patient/maple"
+    }
+    owners = [one["securityContext"]["reference"] for one in clinic.fhir.resources("Binary")]
+    assert "Patient/maple" in owners
     assert inbound(clinic)[0]["subject"] == {"reference": "Patient/maple"}
 
 

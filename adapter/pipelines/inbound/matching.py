@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -13,6 +13,7 @@ from adapter.domain.marker import is_inbound
 from adapter.domain.reasons import TaskCode
 from adapter.domain.resource import LocalReference, Resource, items, local_reference, obj, version_of
 from adapter.domain.tasks import DECIDED, UNDECIDED
+from adapter.domain.text import clip
 from adapter.errors import Conflict, Rejected
 from adapter.pipelines.inbound.context import Context
 
@@ -23,6 +24,9 @@ _ASKED_AGAIN: Final = {
     "text": "Not one Patient of this server was chosen. Put exactly one into `output` of type `choice`, then complete "
     "the Task."
 }
+
+_REFUSED: Final = "The FHIR server does not take what the answer changes. It is tried again."
+_MOST_REASON: Final = 500
 
 
 async def apply_answers(context: Context) -> int:
@@ -62,7 +66,22 @@ async def _once(context: Context, task: Resource, *, answered: bool) -> bool:
         return await _apply(context, task, answered=answered)
     except (Conflict, Rejected) as error:
         _log.warning("task.waits", task=task["id"], error=type(error).__name__, detail=str(error))
+        if isinstance(error, Rejected):
+            await _say_refused(context, task, error)
         return False
+
+
+async def _say_refused(context: Context, task: Resource, error: Rejected) -> None:
+    """Whoever answered sees on the Task why nothing moves."""
+    why = {"text": clip(" ".join([_REFUSED, *error.issues]), _MOST_REASON)}
+    if task.get("statusReason") == why:
+        return
+    try:
+        await context.fhir.replace({**task, "statusReason": why}, version=str(version_of(task)))
+    except (Conflict, Rejected) as again:
+        _log.warning(
+            "task.reason-not-written", task=task["id"], error=type(again).__name__, detail=str(again)
+        )
 
 
 async def _apply(context: Context, task: Resource, *, answered: bool) -> bool:
@@ -80,8 +99,8 @@ async def _apply(context: Context, task: Resource, *, answered: bool) -> bool:
         if patient is None:
             await _save(context, [saved(_asked_again(task), version=version_of(task))])
             return False
-    moves = await _moves(context, communication, patient) if patient else []
-    await _save(context, [*moves, _closed(task)])
+    moves, binaries = await _moves(context, communication, patient) if patient else ([], {})
+    await _move(context, [*moves, _closed(task)], binaries)
     await context.ledger.note(
         str(communication["id"]),
         round=_INBOUND_ROUND,
@@ -94,9 +113,25 @@ async def _apply(context: Context, task: Resource, *, answered: bool) -> bool:
     return True
 
 
+async def _move(context: Context, rest: list[dict[str, Any]], binaries: Mapping[str, dict[str, Any]]) -> None:
+    """All at once. A Binary that is not there any more would keep all else from moving: then each goes by itself."""
+    try:
+        await _save(context, [*rest, *binaries.values()])
+    except Rejected:
+        if not binaries:
+            raise
+        for id, entry in binaries.items():
+            try:
+                await _save(context, [entry])
+            except Rejected as error:
+                _log.warning("binary.not-moved", binary=id, detail=str(error))
+        await _save(context, rest)
+
+
 def _closed(task: Resource) -> dict[str, Any]:
     closed = {**task, "businessStatus": concept(TASK_STATE_SYSTEM, "applied")}
-    if task.get("statusReason") == _ASKED_AGAIN:
+    said = str(obj(task.get("statusReason")).get("text"))
+    if said == _ASKED_AGAIN["text"] or said.startswith(_REFUSED):
         del closed["statusReason"]  # answered since
     return saved(closed, version=version_of(task))
 
@@ -128,20 +163,21 @@ def _asked_again(task: Resource) -> Resource:
     return {**task, "status": "requested", "statusReason": _ASKED_AGAIN}
 
 
-async def _moves(context: Context, communication: Resource, patient: LocalReference) -> list[dict[str, Any]]:
-    """What becomes the patient's: the message, its documents that are nobody's yet, and their bytes."""
+async def _moves(
+    context: Context, communication: Resource, patient: LocalReference
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """What becomes the patient's: the message and its documents that are nobody's yet, and their bytes by Binary."""
     subject = {"reference": str(patient)}
-    moves = []
+    moves, binaries = [], {}
     if not communication.get("subject"):
         moves.append(saved({**communication, "subject": subject}, version=version_of(communication)))
     for part in items(communication.get("payload")):
         document = await _document(context, obj(part.get("contentReference")).get("reference"))
         if document is not None and not document.get("subject"):
             moves.append(saved({**document, "subject": subject}, version=version_of(document)))
-            moves.extend(
-                owned_by(binary, str(patient)) for binary in _binaries(document, context.fhir.base_url)
-            )
-    return moves
+            for binary in _binaries(document, context.fhir.base_url):
+                binaries[binary] = owned_by(binary, str(patient))
+    return moves, binaries
 
 
 async def _document(context: Context, reference: object) -> Resource | None:
