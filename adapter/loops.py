@@ -24,12 +24,13 @@ async def forever(
     *,
     seconds: float,
     now: Callable[[], datetime],
+    longest: float = _LONGEST_PAUSE,
     bell: asyncio.Event | None = None,
     is_said: Callable[[], bool] = lambda: False,
 ) -> None:
     """Runs the step for ever, each time after `seconds` or when the bell rings; says when trouble starts and ends.
 
-    `is_said` tells whether the trouble of this moment has an alarm already.
+    While it fails, the pauses grow up to `longest`. `is_said` tells whether the trouble of this moment has an alarm already.
 
     Raises:
         ConfigError: the step did; nothing can be kept any more, and the process has to end.
@@ -59,7 +60,7 @@ async def forever(
             trouble = 0
         pause = seconds
         if trouble:
-            pause = max(min(max(seconds, 1.0) * 2 ** min(trouble - 1, 5), _LONGEST_PAUSE), at_least)
+            pause = max(min(max(seconds, 1.0) * 2 ** min(trouble - 1, 5), longest), at_least)
             pause *= spread()
         with suppress(TimeoutError):
             # Not wait_for: Python 3.11's loses a cancellation that meets the bell.

@@ -84,6 +84,7 @@ class Worker:
         self._read_whole: datetime | None = None
         self._patrolled = asyncio.Event()
         self._holds_lane = asyncio.Event()
+        self._held_until = 0.0
         self._stopping = False
         self._carrying = asyncio.Lock()
 
@@ -115,7 +116,7 @@ class Worker:
             self._loop("arrivals", self._arrivals, self.rhythm.track, self._reception.bell),
             self._loop("reconcile", self._reconcile, self.rhythm.reconcile, None),
             self._loop("answers", self._answers, self.rhythm.answers, None),
-            self._loop("lease", self._lease, self.rhythm.lease / 3, None),
+            self._loop("lease", self._lease, self.rhythm.lease / 3, None, longest=self.rhythm.lease / 3),
             self._loop("episodes", self._settle, self.rhythm.episodes, None),
             self._send(),
             *(self._prepare() for _ in range(self.rhythm.preparers)),
@@ -146,13 +147,18 @@ class Worker:
             pass
 
     async def _loop(
-        self, name: str, step: Callable[[], Awaitable[None]], seconds: float, bell: asyncio.Event | None
+        self,
+        name: str,
+        step: Callable[[], Awaitable[None]],
+        seconds: float,
+        bell: asyncio.Event | None,
+        **limits: float,
     ) -> None:
         def is_said() -> bool:
             return name in _ASK_METRIPORT and self.lane.stopped is not None
 
         now = self.context.clock.now
-        await forever(name, step, seconds=seconds, now=now, bell=bell, is_said=is_said)
+        await forever(name, step, seconds=seconds, now=now, bell=bell, is_said=is_said, **limits)
 
     async def _sweep(self) -> None:
         found = []
@@ -229,9 +235,17 @@ class Worker:
             self._ready.set()
 
     async def _lease(self) -> None:
-        holds = await self.context.ledger.hold_lane(
-            self.context.life, now=self.context.clock.now(), seconds=self.rhythm.lease
-        )
+        asked = self.context.clock.boot()
+        try:
+            holds = await self.context.ledger.hold_lane(
+                self.context.life, now=self.context.clock.now(), seconds=self.rhythm.lease
+            )
+        except Temporary:
+            if asked > self._held_until:
+                self._holds_lane.clear()  # another may have taken it meanwhile
+            raise
+        if holds:
+            self._held_until = asked + self.rhythm.lease
         if holds and not self._holds_lane.is_set():
             await self.lane.load()
             await recover(self.context, in_flight=self.queue.in_work)

@@ -119,6 +119,25 @@ def test_a_ledger_away_while_the_answer_is_recorded_forgets_nothing() -> None:
     assert clinic.communication("referral")["status"] == "completed"
 
 
+def test_a_lease_that_ended_while_the_ledger_did_not_answer_is_another_s() -> None:
+    async def scenario() -> tuple[int, Site]:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            await clinic.start()
+            await clinic.passes(10)
+            clinic.ledger_fails("hold_lane", times=9)
+            await clinic.passes(30)
+            clinic.write(communication())
+            await clinic.passes(10)
+            meanwhile = len(clinic.sends())
+            await clinic.passes(120)
+            return meanwhile, clinic
+
+    meanwhile, clinic = run(scenario())
+
+    assert (meanwhile, len(clinic.sends())) == (0, 1)
+
+
 def test_a_ledger_file_that_was_replaced_ends_the_process() -> None:
     async def scenario(method: str) -> BaseException | None:
         async with site(started=False, doorbell=False) as clinic:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any, Final
 
 import pytest
@@ -22,7 +23,7 @@ from adapter.domain.received import communication_id
 from adapter.mapping import resources
 from adapter.pipelines.inbound.context import RECEIVED
 from adapter.ports.ledger import Delivery
-from adapter.simulators.http import Request
+from adapter.simulators.http import Request, Response
 from adapter.simulators.metriport import SANDBOX_PATIENTS
 from tests.integration.people import MEDIUM, patient
 from tests.virtual.loop import run
@@ -474,6 +475,38 @@ def test_a_replay_undoes_no_match() -> None:
 
     assert inbound(clinic)[0]["subject"] == {"reference": "Patient/maple"}
     assert set(versions(clinic).values()) == {2, 3}  # the Task was answered by a person, and then applied
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_what_another_replica_wrote_while_attachments_came_is_left_alone(*, deleted: bool) -> None:
+    """This one believed that the lane was still its own; a person has matched the message since."""
+
+    async def visit(clinic: Site) -> None:
+        told = clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
+        handle, id = clinic.fhir.handle, communication_id(told.id)
+        theirs = {
+            "resourceType": "Communication",
+            "id": id,
+            "status": "completed",
+            "category": [{"coding": [{"system": DIRECTION_SYSTEM, "code": "inbound"}]}],
+            "subject": {"reference": "Patient/maple"},
+        }
+
+        def handled(request: Request, now: datetime) -> Response:
+            if "/Binary/" in request.path and not clinic.fhir.history("Communication", id):
+                clinic.fhir.put(theirs, now)
+                if deleted:
+                    handle(Request(method="DELETE", path=f"/fhir/Communication/{id}"), now)
+            return handle(request, now)
+
+        clinic.fhir.handle = handled  # type: ignore[method-assign]
+        await clinic.passes(60)
+
+    clinic = at(visit)
+
+    expected = [] if deleted else ["Patient/maple"]
+    assert [one["subject"]["reference"] for one in inbound(clinic)] == expected
+    assert clinic.fhir.resources("Task") == []
 
 
 def test_what_somebody_deleted_stays_deleted() -> None:

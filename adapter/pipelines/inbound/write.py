@@ -24,6 +24,7 @@ from adapter.domain.received import Received, binary_id, document_id, document_n
 from adapter.domain.resource import Resource
 from adapter.domain.tasks import task_id
 from adapter.domain.writeback import instant_text
+from adapter.errors import Conflict
 from adapter.pipelines.inbound.context import Context
 from adapter.pipelines.inbound.fetch import bytes_of
 from adapter.pipelines.inbound.whose import Whose, practitioner
@@ -33,6 +34,7 @@ UNMATCHED: Final = Reason(
     code="held-patient-unknown",
     sentence="A message came in, and it is not certain whose it is. Choose the Patient in `output` and complete the Task.",
 )
+_WAS_WRITTEN: Final = frozenset({Presence.THERE, Presence.DELETED})
 _ONCE: Final = 1  # a received message has no rounds: its question is asked once
 
 
@@ -40,7 +42,7 @@ async def write(context: Context, received: Received, whose: Whose, *, came_at: 
     """Everything of the message, for the first time; gives its id. The transaction at the end makes it visible.
 
     Raises:
-        Temporary, Conflict: not now.
+        Temporary, Conflict: not now; perhaps another process did.
         Rejected: an attachment cannot be had, or the FHIR server refuses.
         MappingError: a mapping is wrong.
     """
@@ -56,6 +58,10 @@ async def write(context: Context, received: Received, whose: Whose, *, came_at: 
     ]
     if whose.patient is None:
         resources.append(_task(context, received, whose, asked_at=received.received_at or came_at))
+    # Fetching attachments takes minutes: another process may have written it meanwhile, and somebody matched it.
+    place = await context.fhir.locate("Communication", received.communication)
+    if place.presence in _WAS_WRITTEN:
+        raise Conflict("Another process wrote the message meanwhile; it is looked at again.")
     communication, *_ = await context.fhir.create_all(resources)
     return communication
 
