@@ -18,7 +18,8 @@ MOST_REST_BYTES: Final = 20_000_000  # what is left of the content without its l
 _PIECE: Final = 1 << 18
 
 _STOP: Final = re.compile(rb'["\\]')
-_ESCAPED_BLANK: Final = re.compile(rb"\\[nrt]")
+_ESCAPE: Final = re.compile(rb"\\(?:u([0-9A-Fa-f]{4})|([/nrt]))")
+_ESCAPE_BYTES: Final = 6
 
 ReadAt = Callable[[int, int], bytes]
 """Some bytes of the content: at most `size` of them from `offset` on; none at its end."""
@@ -139,5 +140,14 @@ def _pieces(read_at: ReadAt, begin: int, end: int) -> Iterator[bytes]:
         chunk = left + read_at(begin, min(_PIECE, end - begin))
         begin += len(chunk) - len(left)
         # An escape may be cut in two.
-        left = b"\\" if chunk.endswith(b"\\") and begin < end else b""
-        yield _ESCAPED_BLANK.sub(b"", chunk[: len(chunk) - len(left)].replace(b"\\/", b"/"))
+        cut = chunk.rfind(b"\\", 1 - _ESCAPE_BYTES) if begin < end else -1
+        left = chunk[cut:] if cut >= 0 else b""
+        yield _ESCAPE.sub(_meant, chunk[: len(chunk) - len(left)])
+
+
+def _meant(escape: re.Match[bytes]) -> bytes:
+    """What an escape stands for in base64: some libraries write `=` and `+` so. White space means nothing there."""
+    code, short = escape.groups()
+    if code:
+        return chr(int(code, 16)).encode("ascii", "replace")
+    return b"/" if short == b"/" else b""

@@ -55,6 +55,25 @@ def test_long_data_stays_where_it_is(size: int, *, escape: bool) -> None:
     }
 
 
+@pytest.mark.parametrize("ahead", range(7))
+def test_characters_of_long_data_may_be_escaped_by_number_wherever_a_piece_ends(ahead: int) -> None:
+    data = bytes(range(250, 256)) * 100_000 + b"!"
+    text = base64.b64encode(data).decode()
+    long = text.replace("+", "\\u002b").replace("/", "\\u002F").replace("=", "\\u003d") + "\\u000a"
+
+    found = read(held(b'{"data": "' + b" " * ahead + long.encode() + b'"}'))
+
+    assert data_of(found["data"]) == data
+
+
+def test_a_character_that_is_none_of_base64_stays_one() -> None:
+    text = base64.b64encode(bytes(100_000)).decode()
+
+    found = read(held(f'{{"data": "{text}\\u00fc\\b"}}'.encode()))
+
+    assert b"".join(base64_of(found["data"])()).endswith(b"?\\b")
+
+
 def test_several_long_data_are_told_apart() -> None:
     parts = [bytes([number]) * 200_000 for number in range(3)]
     text = json.dumps({"parts": [{"data": base64.b64encode(part).decode()} for part in parts]})
