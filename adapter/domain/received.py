@@ -46,12 +46,21 @@ class Inside:
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
-    """Only Metriport's document id is told; the bytes have to be asked for."""
+    """Only Metriport's document id is told; the bytes have to be asked for.
+
+    `title` names one of several files of the document; without it the first is meant.
+    """
 
     document: str
+    title: str | None = field(default=None, repr=False)
 
 
-Source = Linked | Inside | Named
+@dataclass(frozen=True)
+class Nowhere:
+    """An attachment is told of, and nothing tells where its bytes are."""
+
+
+Source = Linked | Inside | Named | Nowhere
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,11 +62,14 @@ class MetriportMail(Deliveries):
                 return
             margin = last is not None and last < since
 
-    async def document_link(self, document: str, *, patient: str) -> Linked | None:
-        """A presigned link to a document of the patient's; `None` when Metriport does not list it."""
+    async def document_link(self, document: str, *, patient: str, title: str | None = None) -> Linked | None:
+        """A presigned link to a document of the patient's, the file of that title where it has several.
+
+        `None` when Metriport does not list it.
+        """
         doing = "Asking Metriport for a document"
         listed = await self._read("document", {"patientId": patient}, doing=doing)
-        file = _file(wire.read_json(listed.body), document)
+        file = _file(wire.read_json(listed.body), document, title)
         if file is None:
             return None
         query: Query = {"fileName": str(file["title"])}
@@ -98,13 +101,14 @@ def _listed(row: Mapping[str, Any]) -> Listed | None:
     return Listed(message=found, row=raw) if found else None
 
 
-def _file(listed: object, document: str) -> Mapping[str, Any] | None:
-    """The document's Attachment, as far as it has a file's name."""
+def _file(listed: object, document: str, title: str | None) -> Mapping[str, Any] | None:
+    """The document's Attachment, as far as it has a file's name: the one of that title, or the first."""
     for row in items(obj(listed).get("documents")):
         if row.get("id") == document:
             shown = [obj(one.get("attachment")) for one in items(row.get("content"))]
             flat = {"title": row.get("fileName"), "size": row.get("size")}
-            return next((one for one in [*shown, flat] if text(one.get("title"))), None)
+            files = [one for one in [*shown, flat] if text(one.get("title"))]
+            return next((one for one in files if title in {None, one["title"]}), None)
     return None
 
 

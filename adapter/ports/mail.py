@@ -57,8 +57,11 @@ class Mail(Protocol):
         """One message; `None` when Metriport does not know the id."""
         ...
 
-    async def document_link(self, document: str, *, patient: str) -> Linked | None:
-        """A presigned link to a document of the patient's; `None` when Metriport does not list it."""
+    async def document_link(self, document: str, *, patient: str, title: str | None = None) -> Linked | None:
+        """A presigned link to a document of the patient's, the file of that title where it has several.
+
+        `None` when Metriport does not list it.
+        """
         ...
 
     async def person(self, patient: str) -> Resource | None:

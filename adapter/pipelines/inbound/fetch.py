@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from adapter.domain.received import Enclosure, Inside, Linked, Named, Notice, Received, media_type
+from adapter.domain.received import Enclosure, Inside, Linked, Named, Notice, Nowhere, Received, media_type
 from adapter.errors import AdapterError, Rejected, Temporary
 from adapter.pipelines.inbound.context import Context
 from adapter.ports.ledger import Delivery
@@ -102,6 +102,8 @@ async def bytes_of(
                 raise Unusable(f"an attachment has more than {most} bytes")
             yield spooled, enclosure.content_type or ANY_TYPE
         return
+    if isinstance(source, Nowhere):
+        raise Unusable("an attachment is told of, and nothing tells where its bytes are")
     if isinstance(source, Linked):
         link = source
     else:
@@ -136,7 +138,7 @@ async def _asked_for(
         patient = await context.mail.known_as(external_id)
     if patient is None:
         raise LinkDead("an attachment is only named, and without a patient it cannot be asked for")
-    link = await context.mail.document_link(source.document, patient=patient)
+    link = await context.mail.document_link(source.document, patient=patient, title=source.title)
     if link is None:
         raise LinkDead("Metriport does not list the document of an attachment")
     return link

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.domain.received import Enclosure, Inside, Linked, Named, Received
+from adapter.domain.received import Enclosure, Inside, Linked, Named, Nowhere, Received, Source
+from adapter.metriport.lifted import Lifted
 from adapter.metriport.received import read
 from tests.unit.domain.json_values import any_json, unhurried
 
@@ -199,10 +200,93 @@ def test_a_document_that_did_not_come_along_has_to_be_asked_for() -> None:
     assert (found.source, found.document) == (Named(document=DOCUMENT), DOCUMENT)
 
 
-def test_a_reference_to_nothing_is_no_attachment() -> None:
-    parts = [refers_to("DocumentReference/"), refers_to("DocumentReference/\n"), {"contentReference": {}}]
+@pytest.mark.parametrize(
+    "stated",
+    [
+        *({"reference": one} for one in ("DocumentReference/", "DocumentReference/\n", "#letter", "#")),
+        *({"display": "Tracing"}, {"identifier": {"system": "x"}}, {"identifier": {"value": "a b"}}),
+    ],
+)
+def test_what_is_told_of_and_nowhere_is_not_left_out(stated: Json) -> None:
+    [found] = received(communication(payload=[{"contentReference": stated}])).enclosures
 
-    assert received(communication(payload=parts)).enclosures == ()
+    assert found.source == Nowhere()
+    assert received(communication(payload=[{"contentReference": {}}])).enclosures == ()
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"reference": f"urn:uuid:{DOCUMENT}"},
+        {"reference": f"DocumentReference/{DOCUMENT}/_history/3"},
+        {"identifier": {"value": DOCUMENT}},
+    ],
+)
+def test_a_document_that_did_not_come_along_is_named_in_many_ways(stated: Json) -> None:
+    [found] = received(communication(payload=[{"contentReference": stated}])).enclosures
+
+    assert (found.source, found.document) == (Named(document=DOCUMENT), DOCUMENT)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["urn:uuid:d", "https://x.example/fhir/DocumentReference/7", "DocumentReference/d/_history/2"],
+)
+def test_what_came_along_is_found_by_what_the_bundle_calls_it(reference: str) -> None:
+    """The resources have no ids of their own, or others."""
+    place = reference.partition("/_history")[0]
+    content = [{"attachment": {"url": "urn:uuid:b"}}]
+    document = {"resourceType": "DocumentReference", "content": content}
+    entries = [
+        {"resource": communication(payload=[refers_to(reference), refers_to(reference)])},
+        {"fullUrl": place, "resource": document},
+        {"fullUrl": "urn:uuid:b", "resource": {"resourceType": "Binary", "data": DATA}},
+    ]
+
+    for listed in (entries, [{"resource": communication()}, *entries[1:]]):
+        [found] = received({"resourceType": "Bundle", "entry": listed}).enclosures
+        assert bytes_in(found) == b"%PDF"
+
+
+def test_a_binary_that_nothing_refers_to_is_part_of_the_message() -> None:
+    binary = {"resourceType": "Binary", "id": "b", "contentType": "text/plain", "data": DATA}
+    [found] = received(bundle(communication(), binary)).enclosures
+
+    assert (bytes_in(found), found.content_type) == (b"%PDF", "text/plain")
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        {"resourceType": "Media", "content": {"data": DATA}, "type": {"text": "Trace"}},
+        {"resourceType": "DiagnosticReport", "presentedForm": [{"data": DATA}], "code": {"text": "Trace"}},
+    ],
+)
+def test_other_resources_that_hold_attachments(resource: Json) -> None:
+    named = {**resource, "id": "r"}
+    by_reference = communication(payload=[refers_to(f"{resource['resourceType']}/r")])
+
+    for told in (communication(), by_reference):
+        [found] = received(bundle(told, named)).enclosures
+        assert bytes_in(found) == b"%PDF"
+        assert (found.type, found.document) == ({"coding": [], "text": "Trace"}, None)
+
+
+def test_a_resource_that_is_no_document_is_kept_as_it_is() -> None:
+    order = {"resourceType": "ServiceRequest", "id": "o", "intent": "order"}
+    [found] = received(bundle(communication(payload=[refers_to("ServiceRequest/o")]), order)).enclosures
+
+    assert json.loads(bytes_in(found)) == order
+    assert (found.content_type, found.title) == ("application/fhir+json", "ServiceRequest")
+    assert received(bundle(communication(), order)).enclosures == ()
+
+
+def test_a_resource_with_long_data_in_it_is_not_kept_without_them() -> None:
+    data = Lifted.of(lambda: iter([b""]))
+    held = {"resourceType": "Basic", "id": "o", "extension": [{"valueAttachment": {"data": data}}]}
+    [found] = received(bundle(communication(payload=[refers_to("Basic/o")]), held)).enclosures
+
+    assert found.source == Nowhere()
 
 
 def test_each_content_of_a_document_is_an_attachment() -> None:
@@ -212,6 +296,55 @@ def test_each_content_of_a_document_is_an_attachment() -> None:
 
     assert [one.document for one in found] == [DOCUMENT, f"{DOCUMENT}/2"]
     assert bytes_in(found[1]) == b"%PDF"
+
+
+def test_several_files_of_a_document_are_told_apart_by_their_titles() -> None:
+    contents = [{"attachment": one} for one in ({"size": 1}, {"title": "b.xml"}, {"size": 2})]
+    found = received(bundle(communication(), a_document(content=contents))).enclosures
+
+    assert [one.source for one in found] == [
+        Named(document=DOCUMENT),
+        Named(document=DOCUMENT, title="b.xml"),
+        Nowhere(),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("attachment", "source"),
+    [
+        ({"data": "", "url": LINK}, Linked(url=LINK)),
+        ({"id": DOCUMENT, "title": "a.pdf"}, Named(document=DOCUMENT)),
+        ({"url": f"Binary/{DOCUMENT}"}, Named(document=DOCUMENT)),
+        ({"url": "Binary/7"}, Nowhere()),
+        ({"title": "a.pdf"}, Nowhere()),
+    ],
+)
+def test_where_the_bytes_of_an_attachment_are(attachment: Json, source: Source) -> None:
+    [found] = received(communication(payload=[{"contentAttachment": attachment}])).enclosures
+
+    assert found.source == source
+
+
+@pytest.mark.parametrize("attachment", [{"data": ""}, {"size": 0, "title": "empty.txt"}])
+def test_an_attachment_may_be_empty(attachment: Json) -> None:
+    [found] = received(communication(payload=[{"contentAttachment": attachment}])).enclosures
+
+    assert bytes_in(found) == b""
+
+
+def test_a_binary_that_lacks_the_bytes_it_should_have_is_not_taken_for_an_empty_one() -> None:
+    content = [{"attachment": {"url": "Binary/b", "size": 4}}]
+    binary = {"resourceType": "Binary", "id": "b"}
+    [found] = received(bundle(communication(), a_document(content=content), binary)).enclosures
+
+    assert found.source == Named(document=DOCUMENT)
+
+
+def test_a_url_of_something_that_is_no_binary_leads_nowhere() -> None:
+    told = communication(payload=[{"contentAttachment": {"url": "Patient/p"}}])
+    [found] = received(bundle(told, {"resourceType": "Patient", "id": "p"})).enclosures
+
+    assert found.source == Nowhere()
 
 
 def test_a_document_without_bytes_has_to_be_asked_for() -> None:
@@ -264,29 +397,35 @@ def test_only_ids_of_metriports_own_form_name_the_same_document_in_every_message
 def test_attachments_of_a_message() -> None:
     listed = [
         DOCUMENT,
-        {"id": DOCUMENT},
+        *({key: DOCUMENT} for key in ("id", "documentId", "documentReferenceId")),
+        LINK,
+        *({key: LINK} for key in ("url", "presignedUrl")),
         {"downloadUrl": LINK, "fileName": "a.pdf", "mimeType": "application/pdf"},
         {"data": DATA, "name": "b.txt"},
         {"title": "nothing"},
         7,
+        *(None, {}, ""),
     ]
-    found = received({"id": ID, "attachments": listed}).enclosures
+    *found, inside, nothing, junk = received({"id": ID, "attachments": listed}).enclosures
 
-    assert [one.source for one in found[:3]] == [
-        Named(document=DOCUMENT),
-        Named(document=DOCUMENT),
-        Linked(url=LINK),
-    ]
-    assert [(one.title, one.content_type) for one in found[2:]] == [
-        ("a.pdf", "application/pdf"),
-        ("b.txt", None),
-    ]
-    assert received({"id": ID, "attachments": "x"}).enclosures == ()
+    assert [one.source for one in found] == [Named(document=DOCUMENT)] * 4 + [Linked(url=LINK)] * 4
+    assert (found[-1].title, found[-1].content_type) == ("a.pdf", "application/pdf")
+    assert (bytes_in(inside), inside.title) == (b"%PDF", "b.txt")
+    assert (nothing.source, junk.source) == (Nowhere(), Nowhere())
+
+
+@pytest.mark.parametrize("listed", [LINK, {"url": LINK}])
+def test_a_single_attachment_may_stand_without_a_list(listed: object) -> None:
+    [found] = received({"id": ID, "attachments": listed}).enclosures
+
+    assert found.source == Linked(url=LINK)
 
 
 @pytest.mark.parametrize("url", ["ftp://x.example/1", "file:///etc/passwd", "javascript:1", "x"])
-def test_a_link_that_is_no_web_address_is_none(url: str) -> None:
-    assert received(communication(payload=[{"contentAttachment": {"url": url}}])).enclosures == ()
+def test_a_link_that_is_no_web_address_leads_nowhere(url: str) -> None:
+    [found] = received(communication(payload=[{"contentAttachment": {"url": url}}])).enclosures
+
+    assert found.source == Nowhere()
 
 
 @pytest.mark.parametrize(
