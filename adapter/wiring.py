@@ -24,7 +24,7 @@ from adapter.domain.pacing import Pace
 from adapter.domain.ranking import Rank
 from adapter.domain.received import Notice, Received
 from adapter.domain.resource import Resource
-from adapter.errors import AdapterError, ConfigError, Rejected
+from adapter.errors import AdapterError, ConfigError
 from adapter.fhir.client import FhirClient
 from adapter.fhir.doorbell import ring
 from adapter.fhir.probe import Probe, Probed, probe
@@ -235,7 +235,7 @@ def inbound_of(context: Context, settings: Settings, *, mail: Mail, web: Web) ->
             elsewhere=settings.inbound.sent_elsewhere,
             settle=SETTLE + context.policy.list_lag,
         ),
-        read=inbound.Readers(notice=_notice, content=_received, listed=_listed, delivery=_delivery),
+        read=inbound.Readers(notice=_notice, content=_received, listed=_listed, delivery=webhook.made_anew),
     )
 
 
@@ -252,14 +252,6 @@ def _received(content: Spooled) -> Received | None:
 
 def _listed(row: bytes) -> Received | None:
     return received.read(wire.read_json(row))
-
-
-def _delivery(raw: bytes, now: datetime) -> Delivery | None:
-    try:
-        event = webhook.read(raw)
-    except Rejected:
-        return None
-    return Delivery(delivery_id=event.delivery_id, kind=event.kind, received_at=now, body=raw)
 
 
 @asynccontextmanager

@@ -36,6 +36,7 @@ class Kept:
     id: str
     binary: str
     size: int
+    sha1: bytes
     content_type: str
     enclosure: Enclosure = field(repr=False)
     late: Resource | None = field(default=None, repr=False)
@@ -47,6 +48,7 @@ class Kept:
             "contentType": self.content_type,
             "url": f"Binary/{self.binary}",
             "size": self.size,
+            "hash": base64.b64encode(self.sha1).decode(),
             "title": self.enclosure.title,
             "creation": self.enclosure.created,
         }

@@ -17,7 +17,7 @@ from adapter.domain.message import MessageState
 from adapter.domain.resource import obj, text
 from adapter.errors import Rejected, Unverified
 from adapter.metriport import wire
-from adapter.ports.ledger import FinalStatus
+from adapter.ports.ledger import Delivery, FinalStatus
 
 MOST_BYTES: Final = 10_000_000
 MOST_LEVELS: Final = 100  # FHIR inside an event nests a few dozen
@@ -160,6 +160,15 @@ def final_status(raw: bytes) -> FinalStatus | None:
     """The final status that a call tells; `None` when it tells something else. Raises as `read` does."""
     found = read(raw)
     return found.status if isinstance(found, StatusEvent) else None
+
+
+def made_anew(raw: bytes, at: datetime) -> Delivery | None:
+    """A call that Metriport was asked for, as if it had come in then; `None` when nothing can be read from it."""
+    try:
+        event = read(raw)
+    except Rejected:
+        return None
+    return Delivery(delivery_id=event.delivery_id, kind=event.kind, received_at=at, body=raw)
 
 
 def _object(raw: bytes) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from adapter.pipelines.inbound.context import RECEIVED
 from adapter.ports.ledger import Delivery
 from adapter.simulators.http import Request, Response
 from adapter.simulators.metriport import SANDBOX_PATIENTS
+from adapter.simulators.metriport.records import File
 from tests.integration.people import MEDIUM, patient
 from tests.virtual.loop import run
 from tests.virtual.site import API_KEY, Site, site
@@ -525,6 +526,73 @@ def test_the_same_bytes_in_two_messages_are_two_documents() -> None:
 
     assert len(inbound(clinic)) == 2
     assert len(clinic.fhir.resources("DocumentReference")) == 4
+
+
+def _as_the_same_document(clinic: Site) -> None:
+    """Metriport tells of the newest document under the id of the oldest."""
+    server = clinic.metriport._server
+    oldest, newest = (list(server.documents)[place] for place in (0, -1))
+    for name, file in server.files.items():
+        server.files[name] = File(data=file.data.replace(newest.encode(), oldest.encode()))
+
+
+def _told_of_one_document_twice(
+    *patients: str | None, data: bytes = TRACING, between: Callable[[Site], Awaitable[None]] | None = None
+) -> tuple[Site, list[Json]]:
+    """After two messages with one attachment each, which has the same id at Metriport; and they."""
+
+    async def visit(clinic: Site) -> None:
+        for patient_id, one in zip(patients, (TRACING, data), strict=True):
+            told = message(patientId=patient_id, attachments=[attachment(one)], attachmentsAs="inside")
+            clinic.metriport.receive(clinic.clock.now(), **told)
+            _as_the_same_document(clinic)
+            await clinic.passes(20)
+            if between and one is TRACING:
+                await between(clinic)
+
+    clinic = at(visit)
+    return clinic, sorted(inbound(clinic), key=lambda one: str(one["meta"]["lastUpdated"]))
+
+
+def test_a_document_that_came_with_two_messages_is_there_once() -> None:
+    clinic, both = _told_of_one_document_twice(KNOWN, KNOWN)
+
+    assert [contents(clinic, one) for one in both] == [[("application/pdf", TRACING)]] * 2
+    assert len(clinic.fhir.resources("DocumentReference")) == 1
+    assert set(versions(clinic).values()) == {1}
+
+
+def test_a_document_that_comes_with_other_bytes_under_the_same_id_is_another() -> None:
+    clinic, both = _told_of_one_document_twice(KNOWN, KNOWN, data=LETTER)
+
+    assert [contents(clinic, one) for one in both] == [
+        [("application/pdf", TRACING)],
+        [("application/pdf", LETTER)],
+    ]
+    assert set(versions(clinic).values()) == {1}
+
+
+@pytest.mark.parametrize("patients", [(None, KNOWN), (KNOWN, None), (None, None)])
+def test_a_document_is_shared_by_messages_of_the_same_patient_only(patients: tuple[str | None, ...]) -> None:
+    """What is nobody's yet may become somebody else's."""
+    clinic, both = _told_of_one_document_twice(*patients)
+
+    assert [contents(clinic, one) for one in both] == [[("application/pdf", TRACING)]] * 2
+    shown = [_resource(clinic, one["payload"][1]["contentReference"]["reference"]) for one in both]
+    assert shown[0]["id"] != shown[1]["id"]
+    assert ["subject" in one for one in shown] == [one is not None for one in patients]
+
+
+def test_a_document_that_somebody_deleted_stays_deleted_when_it_comes_again() -> None:
+    async def between(clinic: Site) -> None:
+        [document] = clinic.fhir.resources("DocumentReference")
+        await clinic.delete(f"Communication/{inbound(clinic)[0]['id']}")
+        await clinic.delete(f"DocumentReference/{document['id']}")
+
+    clinic, [second] = _told_of_one_document_twice(KNOWN, KNOWN, data=bytes(TRACING), between=between)
+
+    assert contents(clinic, second) == [("application/pdf", TRACING)]
+    assert len(clinic.fhir.resources("DocumentReference")) == 1
 
 
 # --- Bad days ------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ async def arrive(context: Context, delivery: Delivery) -> bool:
         # Asked first, whether its message is known or not: a server that is away costs no links, which live minutes.
         if await _is_there(context, delivery, delivery.message or delivery.delivery_id):
             return True
-        async with content_of(context, delivery) as received, context.alone_with(received.id):
+        async with content_of(context, delivery) as received, context.alone_with(received):
             if not await _is_there(context, delivery, received.id):
                 await _write(context, delivery, received)
     except LinkDead as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -61,6 +62,14 @@ class Context:
     read: Readers
     _at_work: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
-    def alone_with(self, message: str) -> asyncio.Lock:
-        """The same message may be told of by several calls at once: one of them writes, the others find it there."""
-        return self._at_work.setdefault(message, asyncio.Lock())
+    @asynccontextmanager
+    async def alone_with(self, received: Received) -> AsyncIterator[None]:
+        """The same message may be told of by several calls at once: one of them writes, the others find it there.
+
+        So it is with a document that came with several messages.
+        """
+        names = {received.id, *(one.document for one in received.enclosures if one.document)}
+        async with AsyncExitStack() as stack:
+            for name in sorted(names):
+                await stack.enter_async_context(self._at_work.setdefault(name, asyncio.Lock()))
+            yield

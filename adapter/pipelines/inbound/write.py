@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
+from adapter.domain.attachment import stated
 from adapter.domain.inbox import (
     Kept,
     Reference,
@@ -21,14 +22,15 @@ from adapter.domain.inbox import (
 )
 from adapter.domain.reasons import Reason
 from adapter.domain.received import Received, binary_id, document_id, document_name
-from adapter.domain.resource import Resource
+from adapter.domain.resource import Resource, items, local_reference, obj
 from adapter.domain.tasks import task_id
 from adapter.domain.writeback import instant_text
 from adapter.errors import Conflict
 from adapter.pipelines.inbound.context import Context
 from adapter.pipelines.inbound.fetch import bytes_of
 from adapter.pipelines.inbound.whose import Whose, practitioner
-from adapter.ports.fhir import Presence
+from adapter.ports.fhir import Place, Presence
+from adapter.ports.mail import Spooled
 
 UNMATCHED: Final = Reason(
     code="held-patient-unknown",
@@ -75,17 +77,20 @@ async def _keep(context: Context, received: Received, whose: Whose) -> list[Kept
         async with of as (spooled, content_type):
             copies = equal[enclosure.document or spooled.sha256]
             equal[enclosure.document or spooled.sha256] += 1
-            name = document_name(
-                received.id, document=enclosure.document, sha256=spooled.sha256, copies=copies
-            )
+            known = enclosure.document
+            name = document_name(received.id, document=known, sha256=spooled.sha256, copies=copies)
+            place = await context.fhir.locate("DocumentReference", document_id(name))
+            if known and not await _may_be_shared(context, place, spooled, whose):
+                name = document_name(received.id, document=None, sha256=spooled.sha256, copies=copies)
+                place = await context.fhir.locate("DocumentReference", document_id(name))
             one = Kept(
                 id=document_id(name),
                 binary=binary_id(name),
                 size=spooled.size,
+                sha1=spooled.sha1,
                 content_type=content_type,
                 enclosure=enclosure,
             )
-            place = await context.fhir.locate("DocumentReference", one.id)
             if place.presence is not Presence.THERE:
                 late = await context.fhir.store_binary(
                     one.binary,
@@ -97,6 +102,22 @@ async def _keep(context: Context, received: Received, whose: Whose) -> list[Kept
                 one = replace(one, late=late)
             kept.append(one)
     return kept
+
+
+async def _may_be_shared(context: Context, place: Place, spooled: Spooled, whose: Whose) -> bool:
+    """Whether what an earlier message brought under the same id of Metriport's may stand for this attachment, too.
+
+    Only with the same bytes, and as a document of the same Patient: what is nobody's yet may become somebody else's.
+    """
+    if place.presence is not Presence.THERE:
+        return place.presence is not Presence.DELETED
+    document = await context.fhir.read("DocumentReference", place.id)
+    owner = local_reference(
+        obj(obj(document).get("subject")).get("reference"), base_url=context.fhir.base_url
+    )
+    contents = items(obj(document).get("content")) or [{}]
+    misfit = stated(obj(contents[0].get("attachment"))).misfit(size=spooled.size, sha1=spooled.sha1)
+    return owner is not None and owner == whose.patient and misfit is None
 
 
 async def _communication(

@@ -40,6 +40,7 @@ KEPT: Final = Kept(
     id="d",
     binary="b",
     size=3,
+    sha1=bytes(20),
     content_type="text/plain",
     enclosure=Enclosure(source=Named(document="x"), document="x"),
 )
