@@ -969,6 +969,26 @@ def test_a_kept_status_that_cannot_be_read_keeps_no_other_from_being_taken() -> 
     assert at(visit).metriport.messages == []
 
 
+def test_an_attachment_that_is_nowhere_is_told_to_a_person() -> None:
+    """What a link of the call leads to is a message whose attachment has a name and nothing else."""
+
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("GET", "/medical/v1/message", "list-empty", times=100)
+        clinic.metriport.receive(clinic.clock.now(), **message(content="communication"))
+        server = clinic.metriport._server
+        for name, file in server.files.items():
+            told = json.loads(file.data)
+            told["payload"][1] = {"contentAttachment": {"title": "holter.pdf"}}
+            server.files[name] = File(data=json.dumps(told).encode())
+        await clinic.passes(60)
+
+    clinic = at(visit)
+
+    assert inbound(clinic) == []
+    [task] = clinic.fhir.resources("Task")
+    assert "nothing tells where its bytes are" in task["description"]
+
+
 def test_an_attachment_inside_that_is_too_large_is_told_to_a_person() -> None:
     async def visit(clinic: Site) -> None:
         small = clinic.settings.inbound.model_copy(update={"most_bytes": 4})

@@ -114,7 +114,12 @@ def _shapes() -> dict[str, Any]:
     nobody = {"subject": {"display": says("subject")}, "payload": [{"contentString": says("body")}]}
     return {
         "bundle": _bundle(bundled, *documents[:2], binary, canary.a_patient(id="p")),
-        "dead document": _bundle({**bundled, "id": "00000003-0000-7000-8000-00000000c0de"}, documents[2]),
+        **{
+            f"dead document {number}": _bundle(
+                {**bundled, "id": f"{32 + number:08x}-0000-7000-8000-00000000c0de"}, documents[2]
+            )
+            for number in range(4)
+        },
         "communication": _communication(4, payload=_communication(4)["payload"][:2]),
         "wrapped": {"communication": _communication(5, **nobody, contained=[canary.a_stranger(id="p")])},
         "only named": _communication(6),
@@ -147,7 +152,10 @@ NAMED: Final[Json] = {
     "attachments": [{"title": says("title"), "contentType": "text/plain", "data": DATA}],
 }
 READABLE: Final = ("bundle", "communication", "wrapped", "message", "wrapped message", "stranger 0")
-UNHAPPY: Final = ("dead document", "only named", "stranger 1", "stranger 2")
+UNHAPPY: Final = (
+    *(f"dead document {number}" for number in range(4)),
+    *("only named", "stranger 1", "stranger 2"),
+)
 
 
 def _bundle(*resources: Json) -> Json:
@@ -338,6 +346,6 @@ def test_a_crash_over_a_received_message_says_where_and_not_what(
     monkeypatch.setattr(place, _crash)
 
     with canary.overhearing(style="console") as heard:
-        shown = run(_among(*READABLE, "dead document"))
+        shown = run(_among(*READABLE, "dead document 0"))
 
     _assert_silent(heard, shown, events=[event, "ValueError"])

@@ -149,7 +149,7 @@ def _seen_is_done(patch: Patch) -> None:
 
 
 MUTATIONS: Final = {
-    "mark-in-the-claim": Mutation(without=_claim_without_mark, stories=("ledger-lost-in-a-send",), seed=25),
+    "mark-in-the-claim": Mutation(without=_claim_without_mark, stories=("ledger-lost-in-a-send",), seed=29),
     "overwrite-rule": Mutation(
         without=_no_overwrite_rule, stories=("stale-copy-and-a-young-ledger",), seed=8
     ),

@@ -82,6 +82,7 @@ async def _was_made_anew(context: Context, delivery: Delivery) -> bool:
         context, call, at=delivery.received_at, tries=delivery.tries + 1
     ):
         return False
+    _log.info("delivery.asked-again", delivery=delivery.delivery_id)
     await context.ledger.done(delivery, note=_ASKED_AGAIN)
     return True
 
@@ -153,7 +154,7 @@ async def _ask_around(context: Context, dead: Sequence[Delivery]) -> None:
         for delivery in dead:
             await _refused(context, delivery, error)
         return
-    _log.info("delivery.asked-again", dead=len(dead), calls=len(made))
+    _log.info("delivery.asked-around", dead=len(dead), calls=len(made))
     for delivery in dead:
         # A known message is waited for by its name, whatever was made.
         if any(made.values()) and delivery.message is None and delivery.delivery_id not in made:
