@@ -194,6 +194,60 @@ def test_a_call_made_anew_that_says_nothing_keeps_no_other_from_being_had(
     assert "Other" in [one["topic"]["text"] for one in inbound(clinic)]
 
 
+@pytest.mark.parametrize("faults", [{"GET": "url-expired"}, {"POST": "webhook-lost"}])
+def test_a_call_that_metriport_fails_at_keeps_no_other_from_being_made_anew(faults: dict[str, str]) -> None:
+    async def visit(clinic: Site) -> None:
+        for method, fault in faults.items():
+            clinic.metriport.add_fault(method, "/_files" if method == "GET" else "/", fault, times=2)
+        for subject in ("First", "Other"):
+            clinic.metriport.receive(
+                clinic.clock.now(), **message(subject=subject, patientId=None, attachments=None)
+            )
+        for call in clinic.metriport._server.webhooks.deliveries[:1]:
+            clinic.metriport.add_fault("POST", f"/settings/webhook/request/{call.id}", "500", times=10_000)
+        clinic.metriport.add_fault("GET", "/medical/v1/message", "list-empty", times=10_000)
+        await clinic.passes(HOUR / 2)
+
+    clinic = at(visit)
+
+    assert [one["topic"]["text"] for one in inbound(clinic)] == ["Other"]
+    assert _lost(clinic) == []
+
+
+def test_a_metriport_that_is_away_is_not_asked_for_every_call() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("GET", "/_files", "url-expired", times=20)
+        clinic.metriport.add_fault("POST", "/settings/webhook/request", "503", times=10_000)
+        clinic.metriport.add_fault("GET", "/medical/v1/message", "list-empty", times=10_000)
+        clinic.cut(fhir_server=True)
+        for _ in range(20):
+            clinic.metriport.receive(clinic.clock.now(), **message(patientId=None, attachments=None))
+        await clinic.passes(600)
+        clinic.cut()
+        await clinic.passes(60)
+        assert _asked_again(clinic) < 20
+        clinic.metriport.clear_faults()
+        await clinic.passes(600)
+
+    assert len(inbound(at(visit))) == 20
+
+
+def test_a_call_in_the_same_hour_that_metriport_fails_at_leaves_the_others_in_doubt() -> None:
+    """It may be the one that is looked for: what is dead is asked for until Metriport can answer."""
+
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("GET", "/_files", "url-expired", times=2)
+        for subject in ("First", "Other"):
+            clinic.metriport.receive(clinic.clock.now(), **message(subject=subject, attachments=None))
+        for number, call in enumerate(clinic.metriport._server.webhooks.deliveries):
+            call.id = f"another-{number}"
+        clinic.metriport.add_fault("POST", "/settings/webhook/request/another-1", "500", times=5)
+        clinic.metriport.add_fault("GET", "/medical/v1/message", "list-empty", times=10_000)
+        await clinic.passes(HOUR / 2)
+
+    assert len(inbound(at(visit))) == 2
+
+
 def test_a_message_whose_call_cannot_be_made_anew_is_told_to_a_person() -> None:
     async def visit(clinic: Site) -> None:
         clinic.metriport.add_fault("GET", "/_files", "url-expired", times=10_000)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -23,8 +23,21 @@ _LONGEST_SPAN: Final = timedelta(days=1)
 _LIVES: Final = timedelta(minutes=2)  # so long at least, a call's own links may bring it yet
 _MEANWHILE: Final = timedelta(minutes=2)  # so long nobody looks at a call that is being asked for
 _PATIENCE: Final = timedelta(days=1)  # so long, an account that is refused gives no message up
+_AWAY: Final = 3  # failures in a row after which no other call is asked for
 _ACCOUNT: Final = frozenset({401, 403})
 _ASKED_AGAIN: Final = "asked again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Call:
+    """A call as Metriport is asked for it: by its id there. `at` is when it was first made.
+
+    Should its new links die, too, it is looked for under that time.
+    """
+
+    id: str
+    at: datetime
+    tries: int = 0
 
 
 async def renew(context: Context, dead: Sequence[Delivery]) -> None:
@@ -47,19 +60,37 @@ async def renew(context: Context, dead: Sequence[Delivery]) -> None:
         for one in waiting
         if one not in dead and one.message is None and is_fresh(one) and one.received_at < ended
     ]
-    for delivery in [*dead, *beside]:
+    for delivery in dead:
+        if delivery.tries >= _MOST_TRIES:
+            await give_up(context, delivery, "its links are dead, and so were those that Metriport made anew")
+    lasting = [one for one in [*dead, *beside] if one.tries < _MOST_TRIES]
+    for delivery in lasting:
         due = context.clock.now() + _MEANWHILE
         await context.ledger.later(delivery, due_at=due, note="asking again")
-    try:
-        unknown = [one for one in [*dead, *beside] if not await _was_made_anew(context, one)]
-    except (Temporary, Rejected) as error:
-        waiting = await _waiting(context, dead)
-        for delivery in dead:
-            if delivery in waiting:
-                await _refused(context, delivery, error)
-        return
-    if unknown:
-        await _ask_around(context, unknown)
+    # What only the list told of was no call.
+    listed = [one for one in lasting if one.message is not None]
+    unknown = await _ask_by_id(context, [one for one in lasting if one.message is None])
+    if listed or unknown:
+        await _ask_around(context, [*listed, *unknown])
+
+
+async def _ask_by_id(context: Context, deliveries: Sequence[Delivery]) -> list[Delivery]:
+    """Has each made anew by its own id; gives those that Metriport does not know by that."""
+    by_call: dict[str, list[Delivery]] = {}
+    for delivery in deliveries:
+        by_call.setdefault(delivery.call or delivery.delivery_id, []).append(delivery)
+    calls = [_Call(id=id, at=one.received_at, tries=one.tries + 1) for id, [one, *_] in by_call.items()]
+    unknown = []
+    async for call, made in _made_anew(context, calls):
+        for delivery in by_call[call.id]:
+            if made is True:
+                _log.info("delivery.asked-again", delivery=delivery.delivery_id)
+                await context.ledger.done(delivery, note=_ASKED_AGAIN)
+            elif made is False:
+                unknown.append(delivery)
+            else:
+                await _refused(context, delivery, made)
+    return unknown
 
 
 async def _waiting(context: Context, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
@@ -71,45 +102,6 @@ async def _waiting(context: Context, deliveries: Sequence[Delivery]) -> Sequence
     return await context.ledger.unfinished(kind=RECEIVED, first=first, last=last)
 
 
-async def _was_made_anew(context: Context, delivery: Delivery) -> bool:
-    """Whether there is a new call in its place, or nothing left to ask for."""
-    if delivery.tries >= _MOST_TRIES:
-        await give_up(context, delivery, "its links are dead, and so were those that Metriport made anew")
-        return True
-    # One that only the list told of was no call.
-    call = delivery.call or delivery.delivery_id
-    if delivery.message is not None or not await _made_anew(
-        context, call, at=delivery.received_at, tries=delivery.tries + 1
-    ):
-        return False
-    _log.info("delivery.asked-again", delivery=delivery.delivery_id)
-    await context.ledger.done(delivery, note=_ASKED_AGAIN)
-    return True
-
-
-async def _made_anew(context: Context, call: str, *, at: datetime, tries: int = 0) -> bool:
-    """Has Metriport make one call anew, and keeps it at once; `False` when that one cannot be had.
-
-    `at` is when it was first made: should its new links die, too, it is looked for under that time.
-
-    Raises:
-        Temporary: not now.
-        Rejected: the account is refused, not this one call.
-    """
-    try:
-        raw = await context.mail.redeliver(call)
-    except Rejected as error:
-        if not error.issues:
-            raise
-        return False
-    made = context.read.delivery(raw, at)
-    if made is None or made.kind != RECEIVED:
-        _log.warning("delivery.made-anew-unreadable", delivery=call)
-        return False
-    await context.ledger.keep(replace(made, tries=tries, call=call))
-    return True
-
-
 async def fetch_missed(context: Context, *, since: datetime) -> int:
     """Has the calls made anew that Metriport made while nobody took them; gives how many.
 
@@ -119,23 +111,29 @@ async def fetch_missed(context: Context, *, since: datetime) -> int:
     Raises:
         Temporary: the ledger does not answer.
     """
-    found = 0
+    found, trouble = 0, None
     try:
         missed = [call async for call in context.mail.calls(since=since) if call.missed]
-        for call in missed:
-            if await context.ledger.of_call(call.id):
-                continue
-            at = call.at or context.clock.now()
-            if await _made_anew(context, call.id, at=at):
-                found += 1
-                continue
-            # Of a kind of its own, because there is nothing to work on: it is known from now on, and not asked for again.
-            refused = Delivery(delivery_id=call.id, kind="not made anew", received_at=at, body=b"{}")
+    except (Temporary, Rejected) as error:
+        missed, trouble = [], error
+    calls = [
+        _Call(id=one.id, at=one.at or context.clock.now())
+        for one in missed
+        if not await context.ledger.of_call(one.id)
+    ]
+    async for call, made in _made_anew(context, calls):
+        if made is True:
+            found += 1
+        elif made is False:
+            # Of a kind of its own, because there is nothing to work on: known from now on, and not asked for again.
+            refused = Delivery(delivery_id=call.id, kind="not made anew", received_at=call.at, body=b"{}")
             await context.ledger.keep(refused)
             await context.ledger.done(refused, note="not made anew")
-    except (Temporary, Rejected) as error:
+        else:
+            trouble = made
+    if trouble is not None:
         # Metriport's trouble is said elsewhere, and the list still tells.
-        _log.info("deliveries.not-made-anew", error=type(error).__name__, detail=str(error))
+        _log.info("deliveries.not-made-anew", error=type(trouble).__name__, detail=str(trouble))
     if found:
         _log.info("deliveries.missed", made_anew=found)
     return found
@@ -149,41 +147,76 @@ async def _ask_around(context: Context, dead: Sequence[Delivery]) -> None:
     oldest = min(delivery.received_at for delivery in dead)
     dead = [delivery for delivery in dead if delivery.received_at <= oldest + span]
     try:
-        made = await _all_made_anew(context, since=oldest, until=oldest + span, tries=tries + 1)
+        around = [
+            _Call(id=call.id, at=call.at or oldest, tries=tries + 1)
+            async for call in context.mail.calls(since=oldest - _BEFORE)
+            if call.at is None or call.at <= oldest + span + _BEFORE
+        ]
     except (Temporary, Rejected) as error:
         for delivery in dead:
             await _refused(context, delivery, error)
         return
-    _log.info("delivery.asked-around", dead=len(dead), calls=len(made))
+    # One that was kept here looks after itself: what is done is never asked for again.
+    known = {call.id: await context.ledger.of_call(call.id) for call in around}
+    found = any(one.call for kept in known.values() for one in kept)
+    trouble: Temporary | Rejected | None = None
+    async for _, made in _made_anew(context, [call for call in reversed(around) if not known[call.id]]):
+        if isinstance(made, bool):
+            found = found or made
+        else:
+            trouble = made
+    _log.info("delivery.asked-around", dead=len(dead), calls=len(around), found=found)
     for delivery in dead:
         # A known message is waited for by its name, whatever was made.
-        if any(made.values()) and delivery.message is None and delivery.delivery_id not in made:
+        if trouble is not None:
+            await _refused(context, delivery, trouble)
+        elif found and delivery.message is None and delivery.delivery_id not in known:
             await context.ledger.done(delivery, note=_ASKED_AGAIN)
         else:
             await pause(context, delivery, "links-dead")
 
 
-async def _all_made_anew(
-    context: Context, *, since: datetime, until: datetime, tries: int
-) -> Mapping[str, bool]:
-    """Has the calls made anew that came in here in that time, oldest first; tells of each whether it is, now or before.
+async def _made_anew(
+    context: Context, calls: Sequence[_Call]
+) -> AsyncIterator[tuple[_Call, bool | Temporary | Rejected]]:
+    """Has Metriport make the calls anew, and keeps each at once; `False` for one that cannot be had.
 
-    One that was kept here looks after itself: what is done is never asked for again.
+    What Metriport fails at keeps no other from being asked for. After some failures in a row it is away, and all others
+    are taken to have failed, too.
     """
-    wanted = [
-        call
-        async for call in context.mail.calls(since=since - _BEFORE)
-        if call.at is None or call.at <= until + _BEFORE
-    ]
-    made = {}
-    for call in reversed(wanted):
-        known = await context.ledger.of_call(call.id)
-        made[call.id] = (
-            any(one.call for one in known)
-            if known
-            else await _made_anew(context, call.id, at=call.at or since, tries=tries)
-        )
-    return made
+    failures = 0
+    trouble: Temporary | Rejected | None = None
+    for call in calls:
+        if trouble is not None and failures >= _AWAY:
+            yield call, trouble
+            continue
+        try:
+            yield call, await _one_made_anew(context, call)
+            failures = 0
+        except (Temporary, Rejected) as error:
+            failures, trouble = failures + 1, error
+            yield call, error
+
+
+async def _one_made_anew(context: Context, call: _Call) -> bool:
+    """Whether the call was made anew.
+
+    Raises:
+        Temporary: not now.
+        Rejected: the account is refused, not this one call.
+    """
+    try:
+        raw = await context.mail.redeliver(call.id)
+    except Rejected as error:
+        if not error.issues:
+            raise
+        return False
+    made = context.read.delivery(raw, call.at)
+    if made is None or made.kind != RECEIVED:
+        _log.warning("delivery.made-anew-unreadable", delivery=call.id)
+        return False
+    await context.ledger.keep(replace(made, tries=call.tries, call=call.id))
+    return True
 
 
 async def _refused(context: Context, delivery: Delivery, error: Temporary | Rejected) -> None:
