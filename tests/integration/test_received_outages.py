@@ -248,12 +248,13 @@ def test_a_call_in_the_same_hour_that_metriport_fails_at_leaves_the_others_in_do
     assert len(inbound(at(visit))) == 2
 
 
-def test_a_message_whose_call_cannot_be_made_anew_is_told_to_a_person() -> None:
+@pytest.mark.parametrize("answer", [Response(status=200), NO_ROUTE], ids=["nothing", "no route"])
+def test_a_message_whose_call_cannot_be_made_anew_is_told_to_a_person(answer: Response) -> None:
     async def visit(clinic: Site) -> None:
         clinic.metriport.add_fault("GET", "/_files", "url-expired", times=10_000)
         clinic.metriport.add_fault("GET", "/medical/v1/message", "list-empty", times=10_000)
         clinic.metriport.receive(clinic.clock.now(), **message())
-        _answers(clinic, "/retry", Response(status=200))
+        _answers(clinic, "/retry", answer)
         await clinic.passes(3 * HOUR)
 
     assert [one["status"] for one in _lost(at(visit))] == ["requested"]
