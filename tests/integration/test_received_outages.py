@@ -14,12 +14,15 @@ import pytest
 from adapter.metriport.spool import SpooledFile, spool
 from adapter.simulators.http import Request, Response
 from adapter.simulators.metriport.answers import FORBIDDEN, NO_ROUTE
+from adapter.worker import Rhythm
 from tests.integration.canary import overhearing
 from tests.integration.test_received import KNOWN, after, at, contents, inbound, message, versions
 from tests.virtual.site import Site
 
 HOUR: Final = 3600.0
 SECRET: Final = "quokka"
+# Where hours pass, what has nothing to do with it comes round rarely.
+LONG: Final = Rhythm(sweep=600.0, patrol=3600.0, track=20.0, lease=3600.0, answers=300.0, episodes=60.0)
 
 
 def _asked_again(clinic: Site) -> int:
@@ -38,7 +41,7 @@ def test_an_hour_without_the_fhir_server_costs_each_message_a_few_calls(person: 
         clinic.cut()
         await clinic.passes(600)
 
-    clinic = at(visit)
+    clinic = at(visit, rhythm=LONG)
 
     assert len(inbound(clinic)) == 20
     assert all(len(contents(clinic, one)) == 2 for one in inbound(clinic))
@@ -95,7 +98,7 @@ def test_after_a_long_outage_no_call_is_made_anew_over_and_over() -> None:
         clinic.cut()
         await clinic.passes(600)
 
-    clinic = at(visit)
+    clinic = at(visit, rhythm=LONG)
 
     assert all(len(contents(clinic, one)) == 2 for one in inbound(clinic))
     assert len(inbound(clinic)) == 12
@@ -121,7 +124,7 @@ def test_calls_that_were_made_anew_may_die_once_more() -> None:
         clinic.cut()
         await clinic.passes(300)
 
-    clinic = at(visit)
+    clinic = at(visit, rhythm=LONG)
 
     assert len(inbound(clinic)) == 1
     assert [one["code"]["coding"][0]["code"] for one in clinic.fhir.resources("Task")] == ["match-patient"]
@@ -136,7 +139,7 @@ def test_metriport_that_is_away_for_hours_makes_nobody_give_up() -> None:
         clinic.metriport.clear_faults()
         await clinic.passes(900)
 
-    clinic = at(visit)
+    clinic = at(visit, rhythm=LONG)
 
     assert len(inbound(clinic)) == 1
     assert clinic.fhir.resources("Task") == []
@@ -189,7 +192,7 @@ def test_a_call_made_anew_that_says_nothing_keeps_no_other_from_being_had(
         clinic.metriport.add_fault("GET", "/medical/v1/message", "list-empty", times=10_000)
         await clinic.passes(2 * HOUR)
 
-    clinic = at(visit)
+    clinic = at(visit, rhythm=LONG)
 
     assert "Other" in [one["topic"]["text"] for one in inbound(clinic)]
 
@@ -208,7 +211,7 @@ def test_a_call_that_metriport_fails_at_keeps_no_other_from_being_made_anew(faul
         clinic.metriport.add_fault("GET", "/medical/v1/message", "list-empty", times=10_000)
         await clinic.passes(HOUR / 2)
 
-    clinic = at(visit)
+    clinic = at(visit, rhythm=LONG)
 
     assert [one["topic"]["text"] for one in inbound(clinic)] == ["Other"]
     assert _lost(clinic) == []
@@ -257,7 +260,7 @@ def test_a_message_whose_call_cannot_be_made_anew_is_told_to_a_person(answer: Re
         _answers(clinic, "/retry", answer)
         await clinic.passes(3 * HOUR)
 
-    assert [one["status"] for one in _lost(at(visit))] == ["requested"]
+    assert [one["status"] for one in _lost(at(visit, rhythm=LONG))] == ["requested"]
 
 
 @pytest.mark.parametrize(("answer", "hours"), [(NO_ROUTE, 3), (FORBIDDEN, 6)])
@@ -275,7 +278,7 @@ def test_who_never_gets_fresh_links_is_told_so(answer: Response, hours: int) -> 
         assert _lost(clinic) == []
         await clinic.passes((hours + 2) * HOUR / 2)
 
-    assert [one["status"] for one in _lost(at(visit))] == ["requested"]
+    assert [one["status"] for one in _lost(at(visit, rhythm=LONG))] == ["requested"]
 
 
 def test_a_call_that_metriport_lists_under_another_id_is_found_by_its_time() -> None:
@@ -304,7 +307,7 @@ def test_a_message_that_came_by_the_list_after_it_was_given_up_needs_nobody_any_
         assert [one["status"] for one in _lost(clinic)] == ["requested"]
         await clinic.passes(1500)
 
-    clinic = at(visit)
+    clinic = at(visit, rhythm=LONG)
 
     assert len(inbound(clinic)) == 1
     assert [one["status"] for one in _lost(clinic)] == ["cancelled"]
@@ -361,7 +364,7 @@ def test_a_refused_message_waits_for_as_long_as_it_takes() -> None:
         clinic.fhir.clear_faults()
         await clinic.passes(1200)
 
-    clinic = at(visit)
+    clinic = at(visit, rhythm=LONG)
 
     assert len(inbound(clinic)) == 2
     assert sorted(one["status"] for one in _lost(clinic)) == ["cancelled", "completed"]

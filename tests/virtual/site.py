@@ -449,7 +449,12 @@ def _posts(calls: Iterable[list[tuple[datetime, str, str]]]) -> list[datetime]:
 
 @asynccontextmanager
 async def site(
-    *, latency: Latency = lambda: 0.01, doorbell: bool = True, started: bool = True, **options: Any
+    *,
+    latency: Latency = lambda: 0.01,
+    doorbell: bool = True,
+    started: bool = True,
+    rhythm: Rhythm | None = None,
+    **options: Any,
 ) -> AsyncIterator[Site]:
     """A clinic with an adapter at work; `options` go to the simulator of Metriport."""
     clock = VirtualClock(asyncio.get_running_loop())
@@ -474,7 +479,7 @@ async def site(
     calls = asyncio.create_task(here.make_calls())
     try:
         if started:
-            await here.start()
+            await here.start(rhythm=rhythm)
         yield here
         if here.adapter is not None:
             await here.stop()
