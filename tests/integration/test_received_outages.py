@@ -297,6 +297,19 @@ def test_a_call_that_metriport_lists_under_another_id_is_found_by_its_time() -> 
     assert 2 <= sum(one.path.endswith("/another/retry") for one in clinic.metriport.requests) <= 3
 
 
+def test_a_call_that_is_given_up_when_the_list_has_brought_its_message_asks_nobody() -> None:
+    async def visit(clinic: Site) -> None:
+        _answers(clinic, "/_files/", FORBIDDEN)
+        _answers(clinic, "/settings/webhook/request", NO_ROUTE)
+        clinic.metriport.receive(clinic.clock.now(), **message(attachments=None))
+        await clinic.passes(3 * HOUR)
+
+    clinic = at(visit, rhythm=LONG)
+
+    assert len(inbound(clinic)) == 1
+    assert _lost(clinic) == []
+
+
 def test_a_message_that_came_by_the_list_after_it_was_given_up_needs_nobody_any_more() -> None:
     """Its call told of it by name only, and what was behind the link was no message."""
 

@@ -117,18 +117,20 @@ async def _done(
 async def _close_question(context: Context, message: str) -> None:
     """A message that was given up may have come after all, by whatever way: nobody has to look for it any more."""
     place = await context.fhir.locate("Task", lost_message_task_id(message))
-    task = await context.fhir.read("Task", place.id)
+    task = await context.fhir.read("Task", place.id) if place.presence is Presence.THERE else None
     if task is not None and task.get("status") not in DECIDED:
         await context.fhir.replace(closed(task), version=str(version_of(task)))
 
 
 async def give_up(context: Context, delivery: Delivery, why: str) -> None:
-    """Asks a person about a message that cannot be had; the call is kept as it came."""
-    _log.error("delivery.given-up", delivery=delivery.delivery_id, detail=why)
+    """Asks a person about a message that cannot be had, unless it came by another way; the call is kept as it came."""
     notice = context.read.notice(delivery.body)
     name = delivery.message or (notice.named if notice else None) or delivery.delivery_id
     question = lost_message_task(name, why=why, at=delivery.received_at)
     try:
+        if await _is_there(context, delivery, name):
+            return
+        _log.error("delivery.given-up", delivery=delivery.delivery_id, detail=why)
         place = await context.fhir.locate("Task", question["id"])
         if place.presence not in _STATE_OF:
             await context.fhir.create_all([question])
