@@ -28,7 +28,8 @@ class Reception:
     most_at_once: int
     bell: asyncio.Event = field(default_factory=asyncio.Event)
     _going: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    _dead: list[Delivery] = field(default_factory=list)
+    _dead: dict[str, Delivery] = field(default_factory=dict)
+    _asked_for: dict[str, Delivery] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._at_once = asyncio.Semaphore(self.most_at_once)
@@ -49,20 +50,28 @@ class Reception:
         failures = [error for name in ended if (error := self._going.pop(name).exception())]
         if self._dead and _RENEWAL not in self._going:
             # Beside the others: a fresh link lives minutes, and many may have to be asked for.
-            dead, self._dead = self._dead, []
-            self._going[_RENEWAL] = asyncio.create_task(renew(self.context, dead))
+            self._asked_for, self._dead = self._dead, {}
+            self._going[_RENEWAL] = asyncio.create_task(self._renew())
         now = self.context.clock.now()
         for delivery in await self.context.ledger.waiting(now=now, limit=_MOST_WAITING, kind=RECEIVED):
-            if delivery.delivery_id not in self._going:
+            id = delivery.delivery_id
+            # One that is dead, or being asked for, is left alone, unless it came again.
+            if id not in self._going and delivery not in (self._dead.get(id), self._asked_for.get(id)):
                 self._going[delivery.delivery_id] = asyncio.create_task(self._arrive(delivery))
         if failures:
             raise failures[0]
+
+    async def _renew(self) -> None:
+        try:
+            await renew(self.context, list(self._asked_for.values()))
+        finally:
+            self._asked_for = {}
 
     async def _arrive(self, delivery: Delivery) -> None:
         async with self._at_once:
             try:
                 if not await arrive(self.context, delivery):
-                    self._dead.append(delivery)
+                    self._dead[delivery.delivery_id] = delivery
             except AdapterError:
                 raise
             except Exception as error:  # noqa: BLE001  # one bad message must not stop another; the text may be patient content

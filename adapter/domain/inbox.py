@@ -31,7 +31,10 @@ Reference = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """An attachment whose bytes are on the FHIR server, as a Binary; `late`, to be created with its document."""
+    """An attachment whose bytes are on the FHIR server, as a Binary; `late`, to be created with its document.
+
+    `was_there`: an earlier message brought it.
+    """
 
     id: str
     binary: str
@@ -39,6 +42,7 @@ class Kept:
     sha1: bytes
     content_type: str
     enclosure: Enclosure = field(repr=False)
+    was_there: bool = False
     late: Resource | None = field(default=None, repr=False)
 
     @property

@@ -84,7 +84,11 @@ class _Parts:
         """Documents first: the Binaries that they refer to are theirs."""
         for kinds in (_HOLDERS, {"Binary"}):
             for _, resource in self.entries:
-                if resource.get("resourceType") in kinds and not self._is_taken(resource):
+                if (
+                    resource.get("resourceType") in kinds
+                    and _says_something(resource)
+                    and not self._is_taken(resource)
+                ):
                     yield from self._of_target(resource)
 
     def _is_taken(self, resource: Resource) -> bool:
@@ -100,12 +104,13 @@ class _Parts:
         binary = self._find(url, holder, only="Binary")
         if binary is not None:
             self._taken.append(binary)
-            if "data" in binary or not attachment.get("size"):
+            if "data" in binary or attachment.get("size") == 0:
                 return _inside(binary.get("data"))
         if url.lower().startswith(_WEB):
             return Linked(url=url, stated=stated(attachment))
         named = document or _of_metriport(wire.identifier(attachment.get("id"))) or _of_metriport(_last(url))
-        if named is None and not url and attachment.get("size") == 0:
+        nothing_to_come = binary is not None or (not url and attachment.get("size") == 0)
+        if named is None and nothing_to_come and not attachment.get("size"):
             return _inside("")
         return Named(document=named) if named else Nowhere()
 
@@ -127,7 +132,7 @@ class _Parts:
         kind = target.get("resourceType")
         if kind == "Binary":
             yield _enclosure(_inside(target.get("data")), target)
-        elif kind in _HOLDERS:
+        elif kind in _HOLDERS and _says_something(target):
             yield from self._of_holder(target)
         else:
             yield _enclosure(_whole(target), {"contentType": _RESOURCE, "title": kind})
@@ -172,6 +177,11 @@ def _attachments(holder: Resource) -> list[Mapping[str, Any]]:
             return list(items(holder.get("presentedForm")))
         case _:
             return [obj(content.get("attachment")) for content in items(holder.get("content"))]
+
+
+def _says_something(resource: Resource) -> bool:
+    """Whether it is told as a file. A report without one is still a report; a document without one is to be asked for."""
+    return resource.get("resourceType") in {"DocumentReference", "Binary"} or any(_attachments(resource))
 
 
 def _named(document: str | None) -> Enclosure:

@@ -45,14 +45,31 @@ async def arrive(context: Context, delivery: Delivery) -> bool:
                 await _write(context, delivery, received)
     except LinkDead as error:
         _log.info("delivery.links-dead", delivery=delivery.delivery_id, detail=str(error))
-        if is_fresh(delivery):
-            return False
-        await pause(context, delivery, "links-dead")
+        return await _wait_for_links(context, delivery)
     except Unusable as error:
         await give_up(context, delivery, str(error))
     except (Temporary, Conflict, Rejected, MappingError) as error:
         await later(context, delivery, error)
     return True
+
+
+async def _wait_for_links(context: Context, delivery: Delivery) -> bool:
+    try:
+        if await _is_there(context, delivery, _name_of(context, delivery)):
+            return True
+    except (Temporary, Conflict, Rejected) as error:
+        await later(context, delivery, error)
+        return True
+    if is_fresh(delivery):
+        return False
+    await pause(context, delivery, "links-dead")
+    return True
+
+
+def _name_of(context: Context, delivery: Delivery) -> str:
+    """What is known of a message that cannot be had: its id, or likely its id."""
+    notice = context.read.notice(delivery.body)
+    return delivery.message or (notice.named if notice else None) or delivery.delivery_id
 
 
 def is_fresh(delivery: Delivery) -> bool:
@@ -124,8 +141,7 @@ async def _close_question(context: Context, message: str) -> None:
 
 async def give_up(context: Context, delivery: Delivery, why: str) -> None:
     """Asks a person about a message that cannot be had, unless it came by another way; the call is kept as it came."""
-    notice = context.read.notice(delivery.body)
-    name = delivery.message or (notice.named if notice else None) or delivery.delivery_id
+    name = _name_of(context, delivery)
     question = lost_message_task(name, why=why, at=delivery.received_at)
     try:
         if await _is_there(context, delivery, name):

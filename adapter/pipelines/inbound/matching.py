@@ -47,7 +47,7 @@ async def close_settled(context: Context) -> int:
     for task in await _tasks(context, UNDECIDED):
         communication = await _message_of(context, task)
         if communication is None or communication.get("subject"):
-            closed += await _once(context, {**task, "status": "cancelled"}, answered=False)
+            closed += await _once(context, task, answered=False, status="cancelled")
     return closed
 
 
@@ -60,10 +60,10 @@ async def _tasks(context: Context, statuses: Sequence[str]) -> list[Resource]:
     return [task async for task in context.fhir.search("Task", parameters)]
 
 
-async def _once(context: Context, task: Resource, *, answered: bool) -> bool:
+async def _once(context: Context, task: Resource, *, answered: bool, status: str | None = None) -> bool:
     """Applies one Task; somebody else's edit in between puts it off, a server's refusal stops no other."""
     try:
-        return await _apply(context, task, answered=answered)
+        return await _apply(context, {**task, "status": status or task["status"]}, answered=answered)
     except (Conflict, Rejected) as error:
         _log.warning("task.waits", task=task["id"], error=type(error).__name__, detail=str(error))
         if isinstance(error, Rejected):
@@ -114,18 +114,18 @@ async def _apply(context: Context, task: Resource, *, answered: bool) -> bool:
 
 
 async def _move(context: Context, rest: list[dict[str, Any]], binaries: Mapping[str, dict[str, Any]]) -> None:
-    """All at once. A Binary that is not there any more would keep all else from moving: then each goes by itself."""
+    """All at once. A Binary that is not there any more would keep all else from moving: then each follows by itself."""
     try:
         await _save(context, [*rest, *binaries.values()])
     except Rejected:
         if not binaries:
             raise
+        await _save(context, rest)
         for id, entry in binaries.items():
             try:
                 await _save(context, [entry])
             except Rejected as error:
                 _log.warning("binary.not-moved", binary=id, detail=str(error))
-        await _save(context, rest)
 
 
 def _closed(task: Resource) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -22,10 +23,11 @@ _SPAN: Final = timedelta(hours=1)  # calls from so long around a dead one are as
 _LONGEST_SPAN: Final = timedelta(days=1)
 _LIVES: Final = timedelta(minutes=2)  # so long at least, a call's own links may bring it yet
 _MEANWHILE: Final = timedelta(minutes=2)  # so long nobody looks at a call that is being asked for
-_PATIENCE: Final = timedelta(days=1)  # so long, an account that is refused gives no message up
+_PATIENCE: Final = timedelta(days=1)  # so long, Metriport's trouble gives no message up
 _AWAY: Final = 3  # failures in a row after which no other call is asked for
 _ACCOUNT: Final = frozenset({401, 403})
 _ASKED_AGAIN: Final = "asked again"
+_REFUSED: Final = "not made anew"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +85,15 @@ async def _ask_by_id(context: Context, deliveries: Sequence[Delivery]) -> list[D
     unknown = []
     async for call, made in _made_anew(context, calls):
         for delivery in by_call[call.id]:
-            if made is True:
+            if made is None:
+                unknown.append(delivery)
+            elif not isinstance(made, str):
+                await _refused(context, delivery, made)
+            elif made == delivery.delivery_id:
+                await pause(context, delivery, "links-dead")  # with fresh links it is open again, and at once
+            else:
                 _log.info("delivery.asked-again", delivery=delivery.delivery_id)
                 await context.ledger.done(delivery, note=_ASKED_AGAIN)
-            elif made is False:
-                unknown.append(delivery)
-            else:
-                await _refused(context, delivery, made)
     return unknown
 
 
@@ -122,13 +126,14 @@ async def fetch_missed(context: Context, *, since: datetime) -> int:
         if not await context.ledger.of_call(one.id)
     ]
     async for call, made in _made_anew(context, calls):
-        if made is True:
+        if isinstance(made, str):
             found += 1
-        elif made is False:
-            # Of a kind of its own, because there is nothing to work on: known from now on, and not asked for again.
-            refused = Delivery(delivery_id=call.id, kind="not made anew", received_at=call.at, body=b"{}")
+        elif made is None:
+            # Known from now on, and not asked for again. It may come in by itself: that has another row.
+            name = f"not-made-{call.id}"
+            refused = Delivery(delivery_id=name, kind=_REFUSED, received_at=call.at, body=b"{}", call=call.id)
             await context.ledger.keep(refused)
-            await context.ledger.done(refused, note="not made anew")
+            await context.ledger.done(refused, note=_REFUSED)
         else:
             trouble = made
     if trouble is not None:
@@ -157,36 +162,29 @@ async def _ask_around(context: Context, dead: Sequence[Delivery]) -> None:
             await _refused(context, delivery, error)
         return
     # One that was kept here looks after itself: what is done is never asked for again.
-    known = {call.id: await context.ledger.of_call(call.id) for call in around}
-    found = any(one.call for kept in known.values() for one in kept)
-    trouble: Temporary | Rejected | None = None
-    async for _, made in _made_anew(context, [call for call in reversed(around) if not known[call.id]]):
-        if isinstance(made, bool):
-            found = found or made
-        else:
-            trouble = made
-    _log.info("delivery.asked-around", dead=len(dead), calls=len(around), found=found)
+    unknown = [call for call in around if not await context.ledger.of_call(call.id)]
+    results = [made async for _, made in _made_anew(context, unknown)]
+    trouble = next((made for made in results if isinstance(made, Temporary | Rejected)), None)
+    _log.info("delivery.asked-around", dead=len(dead), calls=len(around), asked=len(unknown))
     for delivery in dead:
-        # A known message is waited for by its name, whatever was made.
+        # Nothing tells which of them is its own: it stays open until its message is there, by whatever way.
         if trouble is not None:
             await _refused(context, delivery, trouble)
-        elif found and delivery.message is None and delivery.delivery_id not in known:
-            await context.ledger.done(delivery, note=_ASKED_AGAIN)
         else:
             await pause(context, delivery, "links-dead")
 
 
 async def _made_anew(
     context: Context, calls: Sequence[_Call]
-) -> AsyncIterator[tuple[_Call, bool | Temporary | Rejected]]:
-    """Has Metriport make the calls anew, and keeps each at once; `False` for one that cannot be had.
+) -> AsyncIterator[tuple[_Call, str | Temporary | Rejected | None]]:
+    """Has Metriport make the calls anew, and keeps each at once; gives its id, `None` for one that cannot be had.
 
     What Metriport fails at keeps no other from being asked for. After some failures in a row it is away, and all others
-    are taken to have failed, too.
+    are taken to have failed, too; in no order, so that it is not the same ones each time.
     """
     failures = 0
     trouble: Temporary | Rejected | None = None
-    for call in calls:
+    for call in random.sample(calls, len(calls)):
         if trouble is not None and failures >= _AWAY:
             yield call, trouble
             continue
@@ -198,8 +196,8 @@ async def _made_anew(
             yield call, error
 
 
-async def _one_made_anew(context: Context, call: _Call) -> bool:
-    """Whether the call was made anew.
+async def _one_made_anew(context: Context, call: _Call) -> str | None:
+    """The id of the call that was made anew; `None` for one that cannot be had.
 
     Raises:
         Temporary: not now.
@@ -210,19 +208,19 @@ async def _one_made_anew(context: Context, call: _Call) -> bool:
     except Rejected as error:
         if not error.issues:
             raise
-        return False
+        return None
     made = context.read.delivery(raw, call.at)
     if made is None or made.kind != RECEIVED:
         _log.warning("delivery.made-anew-unreadable", delivery=call.id)
-        return False
+        return None
     await context.ledger.keep(replace(made, tries=call.tries, call=call.id))
-    return True
+    return made.delivery_id
 
 
 async def _refused(context: Context, delivery: Delivery, error: Temporary | Rejected) -> None:
-    """The asking itself failed. Metriport's trouble gives nothing up, nor does a key that ended, for a day."""
+    """The asking itself failed. For a day, neither Metriport's trouble nor a key that ended gives anything up."""
     young = context.clock.now() - delivery.received_at < _PATIENCE
-    if isinstance(error, Temporary) or (error.status in _ACCOUNT and young):
+    if young and (isinstance(error, Temporary) or error.status in _ACCOUNT):
         await later(context, delivery, error)
     else:
         await pause(context, delivery, "refused")

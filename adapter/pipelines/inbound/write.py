@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import count
 from typing import Any, Final
 
 from adapter.domain.attachment import stated
@@ -51,7 +51,9 @@ async def write(context: Context, received: Received, whose: Whose, *, came_at: 
     kept = await _keep(context, received, whose)
     # A document that an earlier message brought is there already, perhaps with a person's edits.
     places = [await context.fhir.locate("DocumentReference", one.id) for one in kept]
-    new = [one for one, place in zip(kept, places, strict=True) if place.presence is not Presence.THERE]
+    new = [one for one in kept if not one.was_there]
+    if any(place.presence is Presence.THERE for one, place in zip(kept, places, strict=True) if one in new):
+        raise Conflict("Another process brought one of its documents meanwhile; it is looked at again.")
     references = [{"reference": f"DocumentReference/{place.id}"} for place in places]
     resources = [
         await _communication(context, received, whose, references, came_at=came_at),
@@ -71,17 +73,14 @@ async def write(context: Context, received: Received, whose: Whose, *, came_at: 
 async def _keep(context: Context, received: Received, whose: Whose) -> list[Kept]:
     """The attachments' bytes, each as a Binary; one that a former try left is written over with the same bytes."""
     kept: list[Kept] = []
-    equal: Counter[str] = Counter()
     for enclosure in received.enclosures:
         of = bytes_of(context, enclosure, patient=whose.metriport, external_id=received.external_id)
         async with of as (spooled, content_type):
-            copies = equal[enclosure.document or spooled.sha256]
-            equal[enclosure.document or spooled.sha256] += 1
             known = enclosure.document
-            name = document_name(received.id, document=known, sha256=spooled.sha256, copies=copies)
+            name = _free_name(received, kept, document=known, sha256=spooled.sha256)
             place = await context.fhir.locate("DocumentReference", document_id(name))
             if known and not await _may_be_shared(context, place, spooled, whose):
-                name = document_name(received.id, document=None, sha256=spooled.sha256, copies=copies)
+                name = _free_name(received, kept, document=None, sha256=spooled.sha256)
                 place = await context.fhir.locate("DocumentReference", document_id(name))
             one = Kept(
                 id=document_id(name),
@@ -89,9 +88,10 @@ async def _keep(context: Context, received: Received, whose: Whose) -> list[Kept
                 size=spooled.size,
                 sha1=spooled.sha1,
                 content_type=content_type,
+                was_there=place.presence is Presence.THERE,
                 enclosure=enclosure,
             )
-            if place.presence is not Presence.THERE:
+            if not one.was_there:
                 late = await context.fhir.store_binary(
                     one.binary,
                     content_type=content_type,
@@ -102,6 +102,15 @@ async def _keep(context: Context, received: Received, whose: Whose) -> list[Kept
                 one = replace(one, late=late)
             kept.append(one)
     return kept
+
+
+def _free_name(received: Received, kept: Sequence[Kept], *, document: str | None, sha256: str) -> str:
+    """A name for the next attachment that none before it in the message has: equal ones are numbered."""
+    taken = {one.id for one in kept}
+    names = (
+        document_name(received.id, document=document, sha256=sha256, copies=copies) for copies in count()
+    )
+    return next(name for name in names if document_id(name) not in taken)
 
 
 async def _may_be_shared(context: Context, place: Place, spooled: Spooled, whose: Whose) -> bool:
