@@ -19,7 +19,7 @@ from adapter.domain.canonical import (
     TASK_SYSTEM,
     URI_SYSTEM,
 )
-from adapter.domain.received import communication_id
+from adapter.domain.received import communication_id, document_id
 from adapter.mapping import resources
 from adapter.pipelines.inbound.context import RECEIVED
 from adapter.ports.ledger import Delivery
@@ -584,6 +584,62 @@ def test_a_document_is_shared_by_messages_of_the_same_patient_only(patients: tup
     assert ["subject" in one for one in shown] == [one is not None for one in patients]
 
 
+@pytest.mark.parametrize("patients", [(None, None), (KNOWN, None)])
+def test_equal_documents_of_a_message_are_told_apart_whoever_brought_them_before(
+    patients: tuple[str | None, ...],
+) -> None:
+    """Two documents of Metriport's with the same bytes come twice, and may not be shared."""
+
+    async def visit(clinic: Site) -> None:
+        server = clinic.metriport._server
+        known: list[str] = []
+        for patient_id in patients:
+            two = [attachment(), attachment()]
+            told = message(patientId=patient_id, attachments=two, attachmentsAs="inside")
+            clinic.metriport.receive(clinic.clock.now(), **told)
+            known = known or list(server.documents)
+            for newest, oldest in zip(list(server.documents)[-2:], known, strict=True):
+                for name, file in server.files.items():
+                    server.files[name] = File(data=file.data.replace(newest.encode(), oldest.encode()))
+            await clinic.passes(20)
+
+    clinic = at(visit)
+
+    assert [contents(clinic, one) for one in inbound(clinic)] == [[("application/pdf", TRACING)] * 2] * 2
+    assert len(clinic.fhir.resources("DocumentReference")) == 4
+
+
+def test_a_document_that_another_replica_brought_meanwhile_for_somebody_else_is_not_shared() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.write({**patient(id="other"), "identifier": []})
+        told = message(attachments=[attachment()], attachmentsAs="inside")
+        clinic.metriport.receive(clinic.clock.now(), **told)
+        [document] = clinic.metriport._server.documents
+        handle, id = clinic.fhir.handle, document_id(document)
+        theirs = {
+            "resourceType": "DocumentReference",
+            "id": id,
+            "status": "current",
+            "subject": {"reference": "Patient/other"},
+            "content": [{"attachment": {"contentType": "application/pdf", "size": 6}}],
+        }
+
+        def handled(request: Request, now: datetime) -> Response:
+            if "/Binary/" in request.path and not clinic.fhir.history("DocumentReference", id):
+                clinic.fhir.put(theirs, now)
+            return handle(request, now)
+
+        clinic.fhir.handle = handled  # type: ignore[method-assign]
+        await clinic.passes(60)
+
+    clinic = at(visit)
+
+    [found] = inbound(clinic)
+    assert contents(clinic, found) == [("application/pdf", TRACING)]
+    owners = {one["subject"]["reference"] for one in clinic.fhir.resources("DocumentReference")}
+    assert owners == {"Patient/other", "Patient/maple"}
+
+
 def test_a_document_that_somebody_deleted_stays_deleted_when_it_comes_again() -> None:
     async def between(clinic: Site) -> None:
         [document] = clinic.fhir.resources("DocumentReference")
@@ -882,6 +938,62 @@ def test_a_match_that_is_refused_for_good_is_said_once() -> None:
     [task] = clinic.fhir.resources("Task")
     assert "does not take" in task["statusReason"]["text"]
     assert (task["status"], task["meta"]["versionId"]) == ("completed", "3")
+
+
+def _refusing_the_message(clinic: Site) -> Callable[[], None]:
+    """The server refuses whatever transaction changes the message; gives what ends that."""
+    handle = clinic.fhir.handle
+
+    def handled(request: Request, now: datetime) -> Response:
+        changes = request.method == "POST" and b'"transaction"' in request.body
+        refused = changes and b'"resourceType":"Communication"' in request.body.replace(b" ", b"")
+        return Response(status=422) if refused else handle(request, now)
+
+    def ends() -> None:
+        clinic.fhir.handle = handle  # type: ignore[method-assign]
+
+    clinic.fhir.handle = handled  # type: ignore[method-assign]
+    return ends
+
+
+def test_a_refused_match_moves_nothing() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
+        await clinic.passes(60)
+        ends = _refusing_the_message(clinic)
+        _answer(clinic, CHOSEN)
+        await clinic.passes(60)
+        [task] = clinic.fhir.resources("Task")
+        assert "does not take" in task["statusReason"]["text"]
+        ends()
+        clinic.write({**{name: task[name] for name in task if name != "output"}, "status": "rejected"})
+        await clinic.passes(120)
+
+    clinic = at(visit)
+
+    assert "subject" not in inbound(clinic)[0]
+    owners = [one["securityContext"]["reference"] for one in clinic.fhir.resources("Binary")]
+    assert all(one.startswith("DocumentReference/") for one in owners)
+
+
+def test_a_task_that_cannot_be_closed_now_stays_a_question() -> None:
+    """Somebody set the Patient by hand, and takes it back: nobody answered, and the Task is still open."""
+
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
+        await clinic.passes(60)
+        [found] = inbound(clinic)
+        clinic.fhir.add_fault("POST", "", "422", times=10_000)
+        clinic.write({**found, "subject": {"reference": "Patient/maple"}})
+        await clinic.passes(700)
+        [found] = inbound(clinic)
+        clinic.write({name: found[name] for name in found if name != "subject"})
+        clinic.fhir.clear_faults()
+        await clinic.passes(700)
+
+    [task] = at(visit).fhir.resources("Task")
+
+    assert (task["status"], task["businessStatus"]["coding"][0]["code"]) == ("requested", "open")
 
 
 def test_a_reason_that_cannot_be_written_either_stops_nothing() -> None:

@@ -297,6 +297,21 @@ def test_a_call_that_metriport_lists_under_another_id_is_found_by_its_time() -> 
     assert 2 <= sum(one.path.endswith("/another/retry") for one in clinic.metriport.requests) <= 3
 
 
+def test_a_call_in_which_nothing_can_be_read_asks_nobody_about_a_message_that_is_there() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.receive(clinic.clock.now(), **message(attachments=None))
+        await clinic.passes(30)
+        _answers(clinic, "/_files/", Response(status=200, body=b"{}"))
+        hooks = clinic.metriport._server.webhooks
+        hooks.again(hooks.deliveries[0], clinic.clock.now())
+        await clinic.passes(60)
+
+    clinic = at(visit)
+
+    assert len(inbound(clinic)) == 1
+    assert _lost(clinic) == []
+
+
 def test_a_call_that_is_given_up_when_the_list_has_brought_its_message_asks_nobody() -> None:
     async def visit(clinic: Site) -> None:
         _answers(clinic, "/_files/", FORBIDDEN)
@@ -308,6 +323,78 @@ def test_a_call_that_is_given_up_when_the_list_has_brought_its_message_asks_nobo
 
     assert len(inbound(clinic)) == 1
     assert _lost(clinic) == []
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_call_that_comes_back_as_it_was_stays_open(times: int) -> None:
+    """Metriport repeats id and dead link; the next answer has a fresh one."""
+
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("GET", "/_files", "url-expired", times=1)
+        clinic.metriport.add_fault("GET", "/medical/v1/message", "list-empty", times=10_000)
+        clinic.metriport.receive(clinic.clock.now(), **message(attachments=None))
+        *_, (_, call) = clinic.metriport._server.webhooks.due
+        handle, left = clinic.metriport.handle, [call.body] * times
+
+        def handled(request: Request, now: datetime) -> Response:
+            again = request.path.endswith("/retry") and left
+            return Response(status=200, body=left.pop()) if again else handle(request, now)
+
+        clinic.metriport.handle = handled  # type: ignore[method-assign]
+        await clinic.passes(2 * HOUR)
+
+    assert len(inbound(at(visit, rhythm=LONG))) == 1
+
+
+def test_a_dead_call_that_metriport_does_not_know_is_not_closed_for_those_of_others() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("GET", "/medical/v1/message", "list-empty", times=10_000)
+        clinic.metriport.add_fault("GET", "/_files", "url-expired", times=2)
+        for subject in ("First", "Second"):
+            clinic.metriport.receive(clinic.clock.now(), **message(subject=subject, attachments=None))
+        first, _ = clinic.metriport._server.webhooks.deliveries
+        first.id = "another"
+        await clinic.passes(0.02)
+        del clinic.metriport._server.webhooks.deliveries[1]
+        await clinic.passes(3 * HOUR)
+
+    clinic = at(visit, rhythm=LONG)
+
+    assert [one["topic"]["text"] for one in inbound(clinic)] == ["First"]
+    assert [one["status"] for one in _lost(clinic)] == ["requested"]
+
+
+def test_dead_links_are_left_alone_while_fresh_ones_are_asked_for() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("GET", "/_files", "url-expired", times=2)
+        clinic.metriport.add_fault("POST", "/settings/webhook/request", "slow:15", times=10)
+        for _ in range(2):
+            clinic.metriport.receive(clinic.clock.now(), **message(attachments=None))
+            await clinic.passes(1)
+        await clinic.passes(10)
+        assert sum("/_files/" in one.path for one in clinic.metriport.requests) < 5
+        await clinic.passes(60)
+
+    assert len(inbound(at(visit))) == 2
+
+
+def test_a_dead_link_while_the_fhir_server_goes_away_waits() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("GET", "/_files", "url-expired", times=1)
+        clinic.metriport.receive(clinic.clock.now(), **message(attachments=None))
+        handle, looks = clinic.fhir.handle, []
+
+        def handled(request: Request, now: datetime) -> Response:
+            if request.method == "GET" and "/Communication/" in request.path:
+                looks.append(request)
+                if len(looks) == 2:
+                    return Response(status=503)
+            return handle(request, now)
+
+        clinic.fhir.handle = handled  # type: ignore[method-assign]
+        await clinic.passes(60)
+
+    assert len(inbound(at(visit))) == 1
 
 
 def test_a_message_that_came_by_the_list_after_it_was_given_up_needs_nobody_any_more() -> None:

@@ -281,6 +281,30 @@ def test_a_resource_that_is_no_document_is_kept_as_it_is() -> None:
     assert received(bundle(communication(), order)).enclosures == ()
 
 
+@pytest.mark.parametrize("kind", ["DiagnosticReport", "Media"])
+def test_a_report_without_a_file_is_a_file_only_where_the_message_refers_to_it(kind: str) -> None:
+    report = {"resourceType": kind, "id": DOCUMENT, "status": "final"}
+    [found] = received(bundle(communication(payload=[refers_to(f"{kind}/{DOCUMENT}")]), report)).enclosures
+
+    assert json.loads(bytes_in(found)) == report
+    assert received(bundle(communication(), report)).enclosures == ()
+
+
+def test_a_binary_without_bytes_does_not_hide_where_they_are() -> None:
+    stub = {"resourceType": "Binary", "id": "b"}
+    link = "https://files.metriport.example/Binary/b"
+    by_link = communication(payload=[{"contentAttachment": {"url": link}}])
+    by_name = a_document(content=[{"attachment": {"url": "Binary/b"}}])
+
+    assert [one.source for one in received(bundle(by_link, stub)).enclosures] == [Linked(url=link)]
+    [named] = received(bundle(communication(), by_name, stub)).enclosures
+    assert named.source == Named(document=DOCUMENT)
+    [empty] = received(
+        bundle(communication(payload=[{"contentAttachment": {"url": "Binary/b"}}]), stub)
+    ).enclosures
+    assert bytes_in(empty) == b""
+
+
 def test_a_resource_with_long_data_in_it_is_not_kept_without_them() -> None:
     data = Lifted.of(lambda: iter([b""]))
     held = {"resourceType": "Basic", "id": "o", "extension": [{"valueAttachment": {"data": data}}]}
