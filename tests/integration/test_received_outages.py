@@ -263,9 +263,9 @@ def test_a_message_whose_call_cannot_be_made_anew_is_told_to_a_person(answer: Re
     assert [one["status"] for one in _lost(at(visit, rhythm=LONG))] == ["requested"]
 
 
-@pytest.mark.parametrize(("answer", "hours"), [(NO_ROUTE, 3), (FORBIDDEN, 6)])
+@pytest.mark.parametrize(("answer", "hours"), [(NO_ROUTE, 3), (FORBIDDEN, 6), (Response(status=500), 6)])
 def test_who_never_gets_fresh_links_is_told_so(answer: Response, hours: int) -> None:
-    """A route that is not there stays so; a key that is refused may be mended: it is waited for for a day.
+    """A route that is not there stays so; a refused key or a failure may be mended: it is waited for for a day.
 
     The message was sent most of a day ago, and nothing but the list told of it.
     """
