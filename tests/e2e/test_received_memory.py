@@ -89,7 +89,9 @@ SHAPES: Final = {
     ],
 }
 DIALECTS: Final = ["sdk"]
-if os.environ.get("ADAPTER_EVERY_SHAPE"):  # a quarter of an hour
+if os.environ.get(
+    "ADAPTER_EVERY_SHAPE"
+):  # a quarter of an hour; with HAPI_HEAP=4g, or HAPI may run out of it
     DIALECTS.append("docs")
     _ALL = itertools.product(
         ("bundle", "communication"), ("link", "inside"), ("matched", "external id only", "unmatched")
