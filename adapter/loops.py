@@ -15,7 +15,7 @@ from adapter.errors import AdapterError, ConfigError, Temporary, place
 
 _log = structlog.get_logger(__name__)
 
-_LONGEST_PAUSE: Final = 120.0
+LONGEST_PAUSE: Final = 120.0
 
 
 async def forever(
@@ -24,7 +24,7 @@ async def forever(
     *,
     seconds: float,
     now: Callable[[], datetime],
-    longest: float = _LONGEST_PAUSE,
+    longest: float = LONGEST_PAUSE,
     bell: asyncio.Event | None = None,
     is_said: Callable[[], bool] = lambda: False,
 ) -> None:

@@ -17,7 +17,7 @@ from adapter.domain.ranking import Rank
 from adapter.domain.reasons import Reason
 from adapter.domain.transmission import State, Transmission
 from adapter.errors import AdapterError, ConfigError, Conflict, MappingError, Rejected, Temporary, place
-from adapter.loops import forever
+from adapter.loops import LONGEST_PAUSE, forever
 from adapter.pipelines.inbound.context import Context as InboundContext
 from adapter.pipelines.inbound.deliveries import Reader, work_off
 from adapter.pipelines.inbound.elsewhere import follow_sent, show_sent
@@ -152,13 +152,14 @@ class Worker:
         step: Callable[[], Awaitable[None]],
         seconds: float,
         bell: asyncio.Event | None,
-        **limits: float,
+        *,
+        longest: float = LONGEST_PAUSE,
     ) -> None:
         def is_said() -> bool:
             return name in _ASK_METRIPORT and self.lane.stopped is not None
 
         now = self.context.clock.now
-        await forever(name, step, seconds=seconds, now=now, bell=bell, is_said=is_said, **limits)
+        await forever(name, step, seconds=seconds, now=now, longest=longest, bell=bell, is_said=is_said)
 
     async def _sweep(self) -> None:
         found = []

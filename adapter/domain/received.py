@@ -20,7 +20,8 @@ class Notice:
     """What Metriport's call tells: where the message is to be had, and whose it is when it was matched.
 
     The links are presigned and live minutes; `patient` is Metriport's id, `external_id` the account's own. `named` is
-    likely the message's id: good for telling a person, for nothing else.
+    likely the message's id: good for telling a person, and for finding out that what cannot be had by this call came by
+    another way.
     """
 
     links: tuple[str, ...] = field(repr=False)

@@ -28,7 +28,7 @@ class Inbox:
     async def keep(self, delivery: Delivery) -> None:
         """Commits the delivery. A known one is opened again with its newest body, never skipped.
 
-        Its tries still count, its time stays that of the first call, and so does what it was made anew from.
+        Its tries still count; its time stays that of the first call, and so does the call that it was made anew from.
         """
         values = {
             "kind": delivery.kind,

@@ -65,10 +65,11 @@ class Api:
             seen.add(url)
             value = wire.read_json((await self._get(url, doing=doing)).body)
             yield value
-            link = obj(obj(value).get("meta")).get("nextPage")
-            if not link:
+            stated = obj(obj(value).get("meta")).get("nextPage")
+            if not stated:
                 return
-            url = self._own(text(link) or "")
+            link = text(stated)
+            url = self._own(link) if link else None
         where = "it goes on at another place" if url is None else "it does not end"
         raise Cut(f"{doing}: after {len(seen)} pages {where}.", applied=False)
 
@@ -112,7 +113,7 @@ class Api:
 
     def _own(self, link: str) -> httpx.URL | None:
         """The link, when it stays on Metriport's origin: the key goes nowhere else."""
-        url = web_url(link, base=self._base) if link else None
+        url = web_url(link, base=self._base)
         return url if url and _origin(url) == _origin(self._base) else None
 
 

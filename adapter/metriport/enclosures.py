@@ -60,7 +60,14 @@ class _Parts:
 
     told: Mapping[str, Any]
     entries: Sequence[Entry]
-    _taken: list[Resource] = field(default_factory=list)
+    _taken: dict[int, Resource] = field(default_factory=dict)
+    _called: dict[str, list[Resource]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Looked up, not searched for: thousands may refer to thousands.
+        for url, resource in self.entries:
+            for name in {url, f"{resource.get('resourceType')}/{resource.get('id')}"} - {None}:
+                self._called.setdefault(str(name), []).append(resource)
 
     def of_listed(self, one: object) -> Enclosure:
         word, shown = text(one) or "", obj(one)
@@ -77,22 +84,16 @@ class _Parts:
         if target is None:
             named = reference or text(obj(stated.get("identifier")).get("value")) or ""
             yield _named(None if named.startswith("#") else _last(named))
-        elif not self._is_taken(target):
+        elif id(target) not in self._taken:
             yield from self._of_target(target)
 
     def rest(self) -> Iterator[Enclosure]:
         """Documents first: the Binaries that they refer to are theirs."""
         for kinds in (_HOLDERS, {"Binary"}):
             for _, resource in self.entries:
-                if (
-                    resource.get("resourceType") in kinds
-                    and _says_something(resource)
-                    and not self._is_taken(resource)
-                ):
+                told = resource.get("resourceType") in kinds and _says_something(resource)
+                if told and id(resource) not in self._taken:
                     yield from self._of_target(resource)
-
-    def _is_taken(self, resource: Resource) -> bool:
-        return any(one is resource for one in self._taken)
 
     def source(
         self, attachment: Mapping[str, Any], holder: Mapping[str, Any], document: str | None
@@ -103,7 +104,7 @@ class _Parts:
             return _inside(data)
         binary = self._find(url, holder, only="Binary")
         if binary is not None:
-            self._taken.append(binary)
+            self._taken[id(binary)] = binary
             if "data" in binary or attachment.get("size") == 0:
                 return _inside(binary.get("data"))
         if url.lower().startswith(_WEB):
@@ -118,17 +119,14 @@ class _Parts:
         """The resource that is meant: contained, by its place in the Bundle, or by kind and id."""
         plain = _VERSION.sub("", reference)
         if plain.startswith("#"):
-            found = contained(holder, plain) or contained(self.told, plain)
-            return found if found and (only is None or found.get("resourceType") == only) else None
-        kind, _, name = plain.rpartition("/")
-        wanted = kind.rpartition("/")[2]
-        of_kind = [one for one in self.entries if only is None or one[1].get("resourceType") == only]
-        placed = (one for url, one in of_kind if url and url == plain)
-        like = (one for _, one in of_kind if one.get("resourceType") == wanted and one.get("id") == name)
-        return next(placed, None) or next(like, None)
+            found = [contained(holder, plain), contained(self.told, plain)]
+        else:
+            by_kind_and_id = "/".join(plain.split("/")[-2:])
+            found = [*self._called.get(plain, []), *self._called.get(by_kind_and_id, [])]
+        return next((one for one in found if one and only in {None, one.get("resourceType")}), None)
 
     def _of_target(self, target: Resource) -> Iterator[Enclosure]:
-        self._taken.append(target)
+        self._taken[id(target)] = target
         kind = target.get("resourceType")
         if kind == "Binary":
             yield _enclosure(_inside(target.get("data")), target)

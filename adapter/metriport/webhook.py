@@ -106,7 +106,7 @@ class ReceivedEvent(Event):
 
     `links` are presigned, so each is a credential, and live minutes. The patient is named by Metriport's id and
     by the account's own one, when it was matched. `named` is the id in the payload: likely the message's, which is
-    not documented, so nothing rests on it.
+    not documented: it names a message that cannot be had otherwise, and nothing else rests on it.
     """
 
     links: tuple[str, ...] = field(repr=False)

@@ -484,7 +484,7 @@ def test_what_another_replica_wrote_while_attachments_came_is_left_alone(*, dele
 
     async def visit(clinic: Site) -> None:
         told = clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
-        handle, id = clinic.fhir.handle, communication_id(told.id)
+        id = communication_id(told.id)
         theirs = {
             "resourceType": "Communication",
             "id": id,
@@ -493,14 +493,13 @@ def test_what_another_replica_wrote_while_attachments_came_is_left_alone(*, dele
             "subject": {"reference": "Patient/maple"},
         }
 
-        def handled(request: Request, now: datetime) -> Response:
+        def meanwhile(request: Request, now: datetime) -> None:
             if "/Binary/" in request.path and not clinic.fhir.history("Communication", id):
                 clinic.fhir.put(theirs, now)
                 if deleted:
-                    handle(Request(method="DELETE", path=f"/fhir/Communication/{id}"), now)
-            return handle(request, now)
+                    clinic.fhir.handle(Request(method="DELETE", path=f"/fhir/Communication/{id}"), now)
 
-        clinic.fhir.handle = handled  # type: ignore[method-assign]
+        clinic.stand_in(clinic.fhir, meanwhile)
         await clinic.passes(60)
 
     clinic = at(visit)
@@ -615,7 +614,7 @@ def test_a_document_that_another_replica_brought_meanwhile_for_somebody_else_is_
         told = message(attachments=[attachment()], attachmentsAs="inside")
         clinic.metriport.receive(clinic.clock.now(), **told)
         [document] = clinic.metriport._server.documents
-        handle, id = clinic.fhir.handle, document_id(document)
+        id = document_id(document)
         theirs = {
             "resourceType": "DocumentReference",
             "id": id,
@@ -624,12 +623,11 @@ def test_a_document_that_another_replica_brought_meanwhile_for_somebody_else_is_
             "content": [{"attachment": {"contentType": "application/pdf", "size": 6}}],
         }
 
-        def handled(request: Request, now: datetime) -> Response:
+        def meanwhile(request: Request, now: datetime) -> None:
             if "/Binary/" in request.path and not clinic.fhir.history("DocumentReference", id):
                 clinic.fhir.put(theirs, now)
-            return handle(request, now)
 
-        clinic.fhir.handle = handled  # type: ignore[method-assign]
+        clinic.stand_in(clinic.fhir, meanwhile)
         await clinic.passes(60)
 
     clinic = at(visit)
@@ -940,32 +938,23 @@ def test_a_match_that_is_refused_for_good_is_said_once() -> None:
     assert (task["status"], task["meta"]["versionId"]) == ("completed", "3")
 
 
-def _refusing_the_message(clinic: Site) -> Callable[[], None]:
-    """The server refuses whatever transaction changes the message; gives what ends that."""
-    handle = clinic.fhir.handle
-
-    def handled(request: Request, now: datetime) -> Response:
-        changes = request.method == "POST" and b'"transaction"' in request.body
-        refused = changes and b'"resourceType":"Communication"' in request.body.replace(b" ", b"")
-        return Response(status=422) if refused else handle(request, now)
-
-    def ends() -> None:
-        clinic.fhir.handle = handle  # type: ignore[method-assign]
-
-    clinic.fhir.handle = handled  # type: ignore[method-assign]
-    return ends
+def _refuses_the_message(request: Request, _now: datetime) -> Response | None:
+    """The server refuses whatever transaction changes the message."""
+    changes = request.method == "POST" and b'"transaction"' in request.body
+    refused = changes and b'"resourceType":"Communication"' in request.body.replace(b" ", b"")
+    return Response(status=422) if refused else None
 
 
 def test_a_refused_match_moves_nothing() -> None:
     async def visit(clinic: Site) -> None:
         clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
         await clinic.passes(60)
-        ends = _refusing_the_message(clinic)
+        end = clinic.stand_in(clinic.fhir, _refuses_the_message)
         _answer(clinic, CHOSEN)
         await clinic.passes(60)
         [task] = clinic.fhir.resources("Task")
         assert "does not take" in task["statusReason"]["text"]
-        ends()
+        end()
         clinic.write({**{name: task[name] for name in task if name != "output"}, "status": "rejected"})
         await clinic.passes(120)
 

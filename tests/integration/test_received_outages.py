@@ -160,14 +160,8 @@ def test_one_call_that_metriport_cannot_make_anew_keeps_no_other_from_it() -> No
 
 
 def _answers(clinic: Site, path: str, answer: Response) -> None:
-    """Metriport does what it is asked for on paths with this in them, and answers so."""
-    handle = clinic.metriport.handle
-
-    def handled(request: Request, now: datetime) -> Response:
-        response = handle(request, now)
-        return answer if path in request.path else response
-
-    clinic.metriport.handle = handled  # type: ignore[method-assign]
+    """Metriport does nothing on paths with this in them, and answers so."""
+    clinic.stand_in(clinic.metriport, lambda request, _: answer if path in request.path else None)
 
 
 _STATUS: Final = (
@@ -334,13 +328,13 @@ def test_a_call_that_comes_back_as_it_was_stays_open(times: int) -> None:
         clinic.metriport.add_fault("GET", "/medical/v1/message", "list-empty", times=10_000)
         clinic.metriport.receive(clinic.clock.now(), **message(attachments=None))
         *_, (_, call) = clinic.metriport._server.webhooks.due
-        handle, left = clinic.metriport.handle, [call.body] * times
+        left = [call.body] * times
 
-        def handled(request: Request, now: datetime) -> Response:
+        def says(request: Request, _now: datetime) -> Response | None:
             again = request.path.endswith("/retry") and left
-            return Response(status=200, body=left.pop()) if again else handle(request, now)
+            return Response(status=200, body=left.pop()) if again else None
 
-        clinic.metriport.handle = handled  # type: ignore[method-assign]
+        clinic.stand_in(clinic.metriport, says)
         await clinic.passes(2 * HOUR)
 
     assert len(inbound(at(visit, rhythm=LONG))) == 1
@@ -382,16 +376,13 @@ def test_a_dead_link_while_the_fhir_server_goes_away_waits() -> None:
     async def visit(clinic: Site) -> None:
         clinic.metriport.add_fault("GET", "/_files", "url-expired", times=1)
         clinic.metriport.receive(clinic.clock.now(), **message(attachments=None))
-        handle, looks = clinic.fhir.handle, []
+        looks = []
 
-        def handled(request: Request, now: datetime) -> Response:
-            if request.method == "GET" and "/Communication/" in request.path:
-                looks.append(request)
-                if len(looks) == 2:
-                    return Response(status=503)
-            return handle(request, now)
+        def says(request: Request, _now: datetime) -> Response | None:
+            looks.append(request.method == "GET" and "/Communication/" in request.path)
+            return Response(status=503) if looks[-1] and sum(looks) == 2 else None
 
-        clinic.fhir.handle = handled  # type: ignore[method-assign]
+        clinic.stand_in(clinic.fhir, says)
         await clinic.passes(60)
 
     assert len(inbound(at(visit))) == 1

@@ -32,7 +32,7 @@ from adapter.metriport.content import WebContent
 from adapter.pipelines.outbound.context import Context, Policy
 from adapter.simulators import fhir, metriport
 from adapter.simulators.fhir import World as FhirWorld
-from adapter.simulators.http import Call, Neighbour, Request
+from adapter.simulators.http import Call, Neighbour, Request, Response
 from adapter.telemetry import Metrics
 from adapter.wiring import Adapter, inbound_of, policy_of, wanted_subscription
 from adapter.worker import Rhythm, Worker
@@ -372,6 +372,21 @@ class Site:
         """Takes a neighbour off the network, or puts it back."""
         for line in self._lines:
             line.down = fhir_server if line.world is self.fhir else metriport_server
+
+    def stand_in(
+        self, world: Neighbour, says: Callable[[Request, datetime], Response | None]
+    ) -> Callable[[], None]:
+        """Has requests answered in a neighbour's place, wherever `says` gives an answer; gives what ends that."""
+        handle = world.handle
+
+        def handled(request: Request, now: datetime) -> Response:
+            return says(request, now) or handle(request, now)
+
+        def end() -> None:
+            world.handle = handle  # type: ignore[method-assign]
+
+        world.handle = handled  # type: ignore[method-assign]
+        return end
 
     async def passes(self, seconds: float) -> None:
         """Lets time pass. Whatever a test made happen in a neighbour's world is noticed first."""

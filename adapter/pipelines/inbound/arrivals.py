@@ -38,7 +38,7 @@ async def arrive(context: Context, delivery: Delivery) -> bool:
     """
     try:
         # Asked first, whether its message is known or not: a server that is away costs no links, which live minutes.
-        if await _is_there(context, delivery, delivery.message or delivery.delivery_id):
+        if await _is_there(context, delivery, _known_as(delivery)):
             return True
         async with content_of(context, delivery) as received, context.alone_with(received):
             if not await _is_there(context, delivery, received.id):
@@ -54,8 +54,9 @@ async def arrive(context: Context, delivery: Delivery) -> bool:
 
 
 async def _wait_for_links(context: Context, delivery: Delivery) -> bool:
+    name = _name_of(context, delivery)
     try:
-        if await _is_there(context, delivery, _name_of(context, delivery)):
+        if name != _known_as(delivery) and await _is_there(context, delivery, name):
             return True
     except (Temporary, Conflict, Rejected) as error:
         await later(context, delivery, error)
@@ -66,10 +67,15 @@ async def _wait_for_links(context: Context, delivery: Delivery) -> bool:
     return True
 
 
+def _known_as(delivery: Delivery) -> str:
+    """The message's id, once that is known."""
+    return delivery.message or delivery.delivery_id
+
+
 def _name_of(context: Context, delivery: Delivery) -> str:
-    """What is known of a message that cannot be had: its id, or likely its id."""
+    """What a message that cannot be had is called: by its id, else by what the call names, which likely is its id."""
     notice = context.read.notice(delivery.body)
-    return delivery.message or (notice.named if notice else None) or delivery.delivery_id
+    return (notice.named if notice else None) or _known_as(delivery)
 
 
 def is_fresh(delivery: Delivery) -> bool:
