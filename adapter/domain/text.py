@@ -16,6 +16,7 @@ _BLANKS: Final = (
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
 )
 _ELLIPSIS: Final = "…"
+_SEARCH_SIGNS: Final = re.compile(r"[\\$,|]")
 
 
 def utf16_length(text: str) -> int:
@@ -34,6 +35,14 @@ def normalise(text: str) -> str:
 def well_formed(text: str) -> str:
     """The text with surrogates joined to characters, and U+FFFD for each one that is alone."""
     return _units(text).decode("utf-16-le", "replace")
+
+
+def literal(value: str) -> str:
+    """The value of a FHIR search parameter that means just this, whatever somebody wrote: a comma would mean "or".
+
+    https://hl7.org/fhir/R4/search.html#escaping
+    """
+    return _SEARCH_SIGNS.sub(r"\\\g<0>", well_formed(value))
 
 
 def clip(text: str, units: int) -> str:

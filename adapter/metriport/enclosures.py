@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from adapter.domain.attachment import stated
+from adapter.domain.attachment import attachments_of, stated
 from adapter.domain.received import Enclosure, Inside, Linked, Named, Nowhere, Source, media_type
 from adapter.domain.resource import Resource, contained, items, obj, text
 from adapter.domain.writeback import instant_text
@@ -66,8 +66,9 @@ class _Parts:
     def __post_init__(self) -> None:
         # Looked up, not searched for: thousands may refer to thousands.
         for url, resource in self.entries:
-            for name in {url, f"{resource.get('resourceType')}/{resource.get('id')}"} - {None}:
-                self._called.setdefault(str(name), []).append(resource)
+            names = {url, f"{resource.get('resourceType')}/{resource['id']}" if resource.get("id") else None}
+            for name in filter(None, names):
+                self._called.setdefault(name, []).append(resource)
 
     def of_listed(self, one: object) -> Enclosure:
         word, shown = text(one) or "", obj(one)
@@ -91,8 +92,8 @@ class _Parts:
         """Documents first: the Binaries that they refer to are theirs."""
         for kinds in (_HOLDERS, {"Binary"}):
             for _, resource in self.entries:
-                told = resource.get("resourceType") in kinds and _says_something(resource)
-                if told and id(resource) not in self._taken:
+                is_file = resource.get("resourceType") in kinds and _says_something(resource)
+                if is_file and id(resource) not in self._taken:
                     yield from self._of_target(resource)
 
     def source(
@@ -141,7 +142,7 @@ class _Parts:
         if holder.get("resourceType") != "DocumentReference":
             name = known
         # An empty one says nothing; but a document without any is to be asked for.
-        shown = [one for one in _attachments(holder) if one] or [{}]
+        shown = [one for one in attachments_of(holder) if one] or [{}]
         for index, attachment in enumerate(shown):
             source = self.source(attachment, holder, name)
             if isinstance(source, Named) and len(shown) > 1:
@@ -167,19 +168,9 @@ def _first(shown: Mapping[str, Any], keys: Sequence[str]) -> Any:
     return next((shown[key] for key in keys if shown.get(key) is not None), None)
 
 
-def _attachments(holder: Resource) -> list[Mapping[str, Any]]:
-    match holder.get("resourceType"):
-        case "Media":
-            return [obj(holder.get("content"))]
-        case "DiagnosticReport":
-            return list(items(holder.get("presentedForm")))
-        case _:
-            return [obj(content.get("attachment")) for content in items(holder.get("content"))]
-
-
 def _says_something(resource: Resource) -> bool:
     """Whether it is told as a file. A report without one is still a report; a document without one is to be asked for."""
-    return resource.get("resourceType") in {"DocumentReference", "Binary"} or any(_attachments(resource))
+    return resource.get("resourceType") in {"DocumentReference", "Binary"} or any(attachments_of(resource))
 
 
 def _named(document: str | None) -> Enclosure:

@@ -111,6 +111,23 @@ BAD: dict[str, tuple[str, dict[str, Any]]] = {
         "refused-attachment-unreadable",
         {"payload": [_attachment(url="http://metriport.test/nothing")]},
     ),
+    "url-broken": ("refused-attachment-unreadable", {"payload": [_attachment(url="https://[files/x")]}),
+    "retracted-since": (
+        "refused-attachment-not-current",
+        {"payload": [{"contentReference": {"reference": "DocumentReference/retracted-later/_history/1"}}]},
+    ),
+    "retracted-then": (
+        "refused-attachment-not-current",
+        {"payload": [{"contentReference": {"reference": "DocumentReference/mended/_history/1"}}]},
+    ),
+    "anothers-since": (
+        "refused-attachment-other-patient",
+        {"payload": [{"contentReference": {"reference": "DocumentReference/moved/_history/1"}}]},
+    ),
+    "no-such-version": (
+        "refused-attachment-unreadable",
+        {"payload": [{"contentReference": {"reference": "DocumentReference/moved/_history/9"}}]},
+    ),
     "no-binary": ("refused-attachment-unreadable", {"payload": [_attachment(url="Binary/nothing")]}),
     "no-binary-url": ("refused-attachment-unreadable", {"payload": [_attachment(url="Patient/maple")]}),
     "foreign-url": (
@@ -178,6 +195,10 @@ BAD: dict[str, tuple[str, dict[str, Any]]] = {
         "held-patient-unknown",
         {"subject": {"identifier": {"system": "urn:mrn", "value": "nobody"}}},
     ),
+    "logical-comma": (
+        "held-patient-unknown",
+        {"subject": {"identifier": {"system": "urn:mrn", "value": "nobody,solo"}}},
+    ),
     "no-target": ("held-patient-unknown", {"subject": {"display": "somebody"}}),
     "not-a-patient": (
         "held-patient-unknown",
@@ -238,6 +259,7 @@ def _furnish(clinic: Site) -> None:
         patient(id="opted-out", identifier=[{**link, "value": SANDBOX_PATIENTS[2].id}]),
         patient(id="locked", identifier=[{**link, "value": SANDBOX_PATIENTS[3].id}]),
         patient(id="twin-1", identifier=[{**link, "value": other}, mrn]),
+        patient(id="solo", identifier=[{**link, "value": other}, {"system": "urn:other", "value": "solo"}]),
         patient(id="twin-2", identifier=[{**link, "value": other}, mrn]),
         _endpoint(id="good"),
         _endpoint(id="also-good", address=f"mailto:{OTHER}"),
@@ -258,6 +280,12 @@ def _furnish(clinic: Site) -> None:
         *(_practitioner(number) for number in range(11)),
         _document(id="of-others", subject={"reference": "Patient/unlinked"}),
         _document(id="taken-back", status="entered-in-error"),
+        _document(id="retracted-later"),
+        _document(id="retracted-later", status="entered-in-error"),
+        _document(id="mended", status="entered-in-error"),
+        _document(id="mended"),
+        _document(id="moved"),
+        _document(id="moved", subject={"reference": "Patient/unlinked"}),
         _guarded("guarded-by-others", "of-others"),
         _guarded("guarded-by-retracted", "taken-back"),
         _guarded("guarded-by-nothing", "nothing"),

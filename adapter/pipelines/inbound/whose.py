@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -11,14 +10,11 @@ from adapter.domain.candidates import Candidate, birth_date, families, ranked
 from adapter.domain.canonical import NPI_SYSTEM, PATIENT_ID
 from adapter.domain.received import Received
 from adapter.domain.resource import LocalReference, Resource, identifiers, items, local_reference
-from adapter.domain.text import well_formed
+from adapter.domain.text import literal
 from adapter.errors import Rejected, Temporary
 from adapter.pipelines.inbound.context import Context
 
 _MOST: Final = 50  # resources that one search may bring
-# https://hl7.org/fhir/R4/search.html#escaping
-_ESCAPED: Final = re.compile(r"[\\$,|]")
-_ESCAPE: Final = r"\\\g<0>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +65,9 @@ async def _with_id(context: Context, value: str) -> dict[str, Resource]:
 
 
 async def _with_identifier(context: Context, type: str, system: str, value: str) -> dict[str, Resource]:
-    found = await context.fhir.find(type, [("identifier", f"{system}|{_literal(value)}")], limit=_MOST)
+    found = await context.fhir.find(type, [("identifier", f"{system}|{literal(value)}")], limit=_MOST)
     # Whose it is must not rest on how a server reads a comma: the identifier is looked for once more.
     return _by_id(one for one in found if value in identifiers(one, system))
-
-
-def _literal(value: str) -> str:
-    """The value of a search parameter, whatever somebody else wrote."""
-    return _ESCAPED.sub(_ESCAPE, well_formed(value))
 
 
 def _by_id(found: Iterable[Resource]) -> dict[str, Resource]:
@@ -106,7 +97,7 @@ async def _person(context: Context, received: Received) -> Resource | None:
 
 async def _alike(context: Context, person: Resource) -> list[Resource]:
     born = birth_date(person)
-    searches = [[("family", _literal(family))] for family in families(person)[:2]]
+    searches = [[("family", literal(family))] for family in families(person)[:2]]
     if born:
         searches.append([("birthdate", born)])
     try:

@@ -38,6 +38,7 @@ from adapter.pipelines.outbound.patient import Subject
 
 _DEFAULT_TYPE: Final = "application/octet-stream"
 _TOO_LARGE: Final = 413
+_CONTENTS: Final = frozenset({"content", "presentedForm", "contentType", "data"})
 
 Attached = Content | Listed
 
@@ -95,9 +96,15 @@ async def _document(
 
 
 async def _read(context: Context, reference: LocalReference) -> Resource | None:
-    if reference.version:
-        return await context.fhir.read_version(reference.type, reference.id, reference.version)
-    return await context.fhir.read(reference.type, reference.id)
+    """The resource; of a stated version the contents, with whose and what the resource is now."""
+    current = await context.fhir.read(reference.type, reference.id)
+    if current is None or not reference.version:
+        return current
+    pinned = await context.fhir.read_version(reference.type, reference.id, reference.version)
+    if pinned is None or check_document(pinned, where=str(reference)):
+        return pinned  # not to be had, or refused for what it was then
+    now = {name: value for name, value in current.items() if name not in _CONTENTS}
+    return {**now, **{name: pinned[name] for name in _CONTENTS if name in pinned}}
 
 
 async def _expand(
@@ -209,7 +216,10 @@ async def _binary(
 async def _fetched(
     context: Context, attachment: Mapping[str, Any], url: str, *, where: str
 ) -> Content | Reason:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return unreadable(where, "its url is no address")
     if f"{parts.scheme}://{parts.netloc}" not in context.policy.allowed_origins:
         return reason("refused-attachment-origin", where=where)
     try:

@@ -19,6 +19,7 @@ from adapter.domain.resource import (
     obj,
     text,
 )
+from adapter.domain.text import literal
 from adapter.pipelines.outbound.context import Context
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -72,7 +73,13 @@ async def _logical(context: Context, identifier: Mapping[str, Any]) -> Subject |
         return _unknown("The subject", "the reference leads nowhere on this FHIR server")
     if pair[0] == PATIENT_ID and _UUID.fullmatch(pair[1]):
         return Subject(metriport_id=pair[1].lower(), reference=None, identifiers=frozenset({pair}))
-    found = [patient async for patient in context.fhir.search("Patient", [("identifier", "|".join(pair))])]
+    asked = [("identifier", "|".join(map(literal, pair)))]
+    # Whose it is must not rest on how a server reads a comma: the identifier is looked for once more.
+    found = [
+        patient
+        async for patient in context.fhir.search("Patient", asked)
+        if pair in map(_pair, items(patient.get("identifier")))
+    ]
     if len(found) > 1:
         return reason("held-patient-ambiguous", count=len(found))
     if not found:
