@@ -443,7 +443,7 @@ def test_the_task_is_closed_when_somebody_set_the_patient_by_hand() -> None:
 
 def _again(clinic: Site, *, times: int) -> None:
     """Metriport makes the newest call again, each time under a new id and with new links."""
-    deliveries = clinic.metriport._server.webhooks
+    deliveries = clinic.metriport.webhooks
     for _ in range(times):
         deliveries.again(deliveries.deliveries[-1], clinic.clock.now())
 
@@ -529,7 +529,7 @@ def test_the_same_bytes_in_two_messages_are_two_documents() -> None:
 
 def _as_the_same_document(clinic: Site) -> None:
     """Metriport tells of the newest document under the id of the oldest."""
-    server = clinic.metriport._server
+    server = clinic.metriport
     oldest, newest = (list(server.documents)[place] for place in (0, -1))
     for name, file in server.files.items():
         server.files[name] = File(data=file.data.replace(newest.encode(), oldest.encode()))
@@ -590,7 +590,7 @@ def test_equal_documents_of_a_message_are_told_apart_whoever_brought_them_before
     """Two documents of Metriport's with the same bytes come twice, and may not be shared."""
 
     async def visit(clinic: Site) -> None:
-        server = clinic.metriport._server
+        server = clinic.metriport
         known: list[str] = []
         for patient_id in patients:
             two = [attachment(), attachment()]
@@ -613,7 +613,7 @@ def test_a_document_that_another_replica_brought_meanwhile_for_somebody_else_is_
         clinic.write({**patient(id="other"), "identifier": []})
         told = message(attachments=[attachment()], attachmentsAs="inside")
         clinic.metriport.receive(clinic.clock.now(), **told)
-        [document] = clinic.metriport._server.documents
+        [document] = clinic.metriport.documents
         id = document_id(document)
         theirs = {
             "resourceType": "DocumentReference",
@@ -1076,7 +1076,7 @@ def test_an_attachment_that_is_nowhere_is_told_to_a_person() -> None:
     async def visit(clinic: Site) -> None:
         clinic.metriport.add_fault("GET", "/medical/v1/message", "list-empty", times=100)
         clinic.metriport.receive(clinic.clock.now(), **message(content="communication"))
-        server = clinic.metriport._server
+        server = clinic.metriport
         for name, file in server.files.items():
             told = json.loads(file.data)
             told["payload"][1] = {"contentAttachment": {"title": "holter.pdf"}}

@@ -150,7 +150,7 @@ def test_one_call_that_metriport_cannot_make_anew_keeps_no_other_from_it() -> No
         clinic.metriport.add_fault("GET", "/_files", "url-expired", times=2)
         clinic.metriport.receive(clinic.clock.now(), **message(attachments=None))
         clinic.metriport.receive(clinic.clock.now(), **message(subject="Other", attachments=None))
-        gone = clinic.metriport._server.webhooks.deliveries[0].id
+        gone = clinic.metriport.webhooks.deliveries[0].id
         clinic.metriport.add_fault("POST", f"/settings/webhook/request/{gone}", "404", times=10_000)
         await clinic.passes(60)
 
@@ -181,7 +181,7 @@ def test_a_call_made_anew_that_says_nothing_keeps_no_other_from_being_had(
             clinic.metriport.add_fault(method, "/_files" if method == "GET" else "/", fault, times=2)
         for subject in ("First", "Other"):
             clinic.metriport.receive(clinic.clock.now(), **message(subject=subject, patientId=person))
-        first, _ = clinic.metriport._server.webhooks.deliveries
+        first, _ = clinic.metriport.webhooks.deliveries
         _answers(clinic, f"/{first.id}/retry", Response(status=200, body=body))
         clinic.metriport.add_fault("GET", "/medical/v1/message", "list-empty", times=10_000)
         await clinic.passes(2 * HOUR)
@@ -200,7 +200,7 @@ def test_a_call_that_metriport_fails_at_keeps_no_other_from_being_made_anew(faul
             clinic.metriport.receive(
                 clinic.clock.now(), **message(subject=subject, patientId=None, attachments=None)
             )
-        for call in clinic.metriport._server.webhooks.deliveries[:1]:
+        for call in clinic.metriport.webhooks.deliveries[:1]:
             clinic.metriport.add_fault("POST", f"/settings/webhook/request/{call.id}", "500", times=10_000)
         clinic.metriport.add_fault("GET", "/medical/v1/message", "list-empty", times=10_000)
         await clinic.passes(HOUR / 2)
@@ -236,7 +236,7 @@ def test_a_call_in_the_same_hour_that_metriport_fails_at_leaves_the_others_in_do
         clinic.metriport.add_fault("GET", "/_files", "url-expired", times=2)
         for subject in ("First", "Other"):
             clinic.metriport.receive(clinic.clock.now(), **message(subject=subject, attachments=None))
-        for number, call in enumerate(clinic.metriport._server.webhooks.deliveries):
+        for number, call in enumerate(clinic.metriport.webhooks.deliveries):
             call.id = f"another-{number}"
         clinic.metriport.add_fault("POST", "/settings/webhook/request/another-1", "500", times=5)
         clinic.metriport.add_fault("GET", "/medical/v1/message", "list-empty", times=10_000)
@@ -281,7 +281,7 @@ def test_a_call_that_metriport_lists_under_another_id_is_found_by_its_time() -> 
     async def visit(clinic: Site) -> None:
         clinic.metriport.add_fault("GET", "/_files", "url-expired", times=2)
         clinic.metriport.receive(clinic.clock.now(), **message(attachments=None))
-        [told] = clinic.metriport._server.webhooks.deliveries
+        [told] = clinic.metriport.webhooks.deliveries
         told.id = "another"
         await clinic.passes(300)
 
@@ -296,7 +296,7 @@ def test_a_call_in_which_nothing_can_be_read_asks_nobody_about_a_message_that_is
         clinic.metriport.receive(clinic.clock.now(), **message(attachments=None))
         await clinic.passes(30)
         _answers(clinic, "/_files/", Response(status=200, body=b"{}"))
-        hooks = clinic.metriport._server.webhooks
+        hooks = clinic.metriport.webhooks
         hooks.again(hooks.deliveries[0], clinic.clock.now())
         await clinic.passes(60)
 
@@ -327,7 +327,7 @@ def test_a_call_that_comes_back_as_it_was_stays_open(times: int) -> None:
         clinic.metriport.add_fault("GET", "/_files", "url-expired", times=1)
         clinic.metriport.add_fault("GET", "/medical/v1/message", "list-empty", times=10_000)
         clinic.metriport.receive(clinic.clock.now(), **message(attachments=None))
-        *_, (_, call) = clinic.metriport._server.webhooks.due
+        *_, (_, call) = clinic.metriport.webhooks.due
         left = [call.body] * times
 
         def says(request: Request, _now: datetime) -> Response | None:
@@ -346,10 +346,10 @@ def test_a_dead_call_that_metriport_does_not_know_is_not_closed_for_those_of_oth
         clinic.metriport.add_fault("GET", "/_files", "url-expired", times=2)
         for subject in ("First", "Second"):
             clinic.metriport.receive(clinic.clock.now(), **message(subject=subject, attachments=None))
-        first, _ = clinic.metriport._server.webhooks.deliveries
+        first, _ = clinic.metriport.webhooks.deliveries
         first.id = "another"
         await clinic.passes(0.02)
-        del clinic.metriport._server.webhooks.deliveries[1]
+        del clinic.metriport.webhooks.deliveries[1]
         await clinic.passes(3 * HOUR)
 
     clinic = at(visit, rhythm=LONG)

@@ -37,7 +37,7 @@ def test_a_call_that_nobody_takes_again_is_asked_for_once() -> None:
         clinic.metriport.add_fault("POST", "/", "webhook-lost", times=1)
         clinic.metriport.receive(clinic.clock.now(), **message())
         clinic.metriport.set_webhook("http://nobody.test/", clinic.clock.now())
-        [lost] = [one for one in clinic.metriport._server.webhooks.deliveries if one.status == "failure"]
+        [lost] = [one for one in clinic.metriport.webhooks.deliveries if one.status == "failure"]
         for _ in range(3):
             lost.status = "failure"
             await clinic.passes(600)

@@ -47,7 +47,7 @@ def answer(clinic: Site, reference: str) -> None:
 
 def again(clinic: Site) -> None:
     """Metriport makes the newest call again, under a new id and with new links."""
-    deliveries = clinic.metriport._server.webhooks
+    deliveries = clinic.metriport.webhooks
     deliveries.again(deliveries.deliveries[-1], clinic.clock.now())
 
 
@@ -220,7 +220,7 @@ def test_one_that_was_given_up_and_comes_after_all_closes_its_task() -> None:
         clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
         await clinic.passes(4 * 3600)
         assert [one["status"] for one in clinic.fhir.resources("Task")] == ["requested"]
-        clinic.metriport._server.faults.clear()
+        clinic.metriport.clear_faults()
         again(clinic)
         await clinic.passes(60)
 

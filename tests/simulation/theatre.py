@@ -318,10 +318,10 @@ class Theatre(Site):
             response = world.handle(request, now)
             self._changed.set()
             return response
-        before = len(self.metriport._server.messages)
+        before = len(self.metriport.messages)
         response = self.metriport.handle(request, now)
         self._changed.set()
-        if post is not None and len(self.metriport._server.messages) > before:
+        if post is not None and len(self.metriport.messages) > before:
             message = self.metriport.messages[-1]
             post.message, post.applied_at = message.id, now
             message.visible_at = now + timedelta(seconds=self.story.list_lag)

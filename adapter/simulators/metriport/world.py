@@ -16,7 +16,7 @@ from adapter.simulators.metriport.directory import DEFAULT_API_KEY, FACILITIES
 from adapter.simulators.metriport.faults import Fault, strike
 from adapter.simulators.metriport.ids import Ids
 from adapter.simulators.metriport.limits import Limits
-from adapter.simulators.metriport.records import Document, Message
+from adapter.simulators.metriport.records import Document, File, Message
 from adapter.simulators.metriport.routes import Work, admit
 from adapter.simulators.metriport.server import Rules, Server
 from adapter.simulators.metriport.webhooks import Webhooks
@@ -150,6 +150,16 @@ class World:
     def documents(self) -> dict[str, Document]:
         """All documents by id."""
         return self._server.documents
+
+    @property
+    def files(self) -> dict[str, File]:
+        """What presigned links lead to, by their last part."""
+        return self._server.files
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """The deliveries made, and those that are due."""
+        return self._server.webhooks
 
     def complete(self, message_id: str, now: datetime) -> None:
         """The recipient acknowledges."""
