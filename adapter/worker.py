@@ -27,12 +27,12 @@ from adapter.pipelines.inbound.renewal import fetch_missed
 from adapter.pipelines.outbound import settled
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.lane import CLAIM_AHEAD_SECONDS, Lane, Prepared
-from adapter.pipelines.outbound.look import Sighting, look, mind_withdrawals, patrol, sweep
+from adapter.pipelines.outbound.look import Sighting, look, mind_withdrawals, patrol, sighting_of, sweep
 from adapter.pipelines.outbound.park import park
 from adapter.pipelines.outbound.prepare import complete, plan
 from adapter.pipelines.outbound.queue import Queue
 from adapter.pipelines.outbound.resolve import Resolver
-from adapter.pipelines.outbound.track import due, put_off, recover
+from adapter.pipelines.outbound.track import due, each_due, recover
 from adapter.pipelines.outbound.unknown import suspect
 from adapter.reception import Reception
 
@@ -74,7 +74,7 @@ class Worker:
     def __post_init__(self) -> None:
         self.lane = Lane(context=self.context, spread=spread)
         self.silence = asyncio.Event()
-        self.resolver = Resolver(context=self.context)
+        self.resolver = Resolver(context=self.context, is_excused=self.lane.is_excused)
         self._prepared: list[Prepared] = []
         self._look = asyncio.Event()
         self._work = asyncio.Event()
@@ -177,6 +177,9 @@ class Worker:
     async def _patrol(self) -> None:
         await patrol(self.context, in_flight=self.queue.in_work)
         self._patrolled.set()
+        for row in await self.context.ledger.in_states(frozenset({State.READY})):
+            if row.communication not in self.queue.in_work:
+                self._look_at(Sighting(id=row.communication, rank=row.rank))  # its author may want it no more
         await mind_withdrawals(self.context, in_flight=self.queue.in_work)
         if self._holds_lane.is_set():
             await recover(self.context, in_flight=self.queue.in_work)
@@ -213,21 +216,14 @@ class Worker:
         await apply_answers(self.inbound)
 
     async def _track(self) -> None:
-        for row in await self.context.ledger.due(self.context.clock.now(), limit=50):
-            if row.communication not in self.queue.in_work:
-                await self._advance(row)
+        await each_due(self.context, self._advance)
 
     async def _advance(self, row: Transmission) -> None:
-        try:
-            await due(self.context, row)
-            if row.state is State.UNKNOWN and self._holds_lane.is_set():
-                self._take_again(await self.resolver.resolve(row))
-        except ConfigError:
-            raise
-        except Exception as error:
-            # The next time round others come first: what one row runs into must not keep them from theirs.
-            await put_off(self.context, row, error)
-            raise
+        if row.communication in self.queue.in_work:
+            return
+        await due(self.context, row)
+        if row.state is State.UNKNOWN and self._holds_lane.is_set():
+            self._take_again(await self.resolver.resolve(row))
 
     def _take_again(self, prepared: list[Prepared]) -> None:
         for one in prepared:
@@ -294,6 +290,7 @@ class Worker:
             if prepared is None:
                 self.queue.finished(sighting.id)
                 return
+            self.queue.prepared(sighting.id)
             self._prepared.append(prepared)
             self._ready.set()
 
@@ -325,10 +322,11 @@ class Worker:
         wish = await look(self.context, sighting)
         if wish is None:
             return None
+        # A doorbell says neither how urgent it is nor what is attached. Now that it is known: this one may have to wait.
+        known = replace(sighting_of(wish.communication, self.context), rank=wish.row.rank)
         best = self._best_prepared()
-        if best is not None and not wish.row.rank < best:
-            # A doorbell does not say how urgent it is. Now that it is known: this one can wait for its turn.
-            self.queue.add(replace(sighting, rank=wish.row.rank))
+        if (best is not None and not known.rank < best) or not self.queue.may_go_on(known):
+            self.queue.add(known)
             return None
         planned = await plan(self.context, wish.communication, round=wish.row.round)
         send = planned if isinstance(planned, Reason) else await complete(self.context, planned)
@@ -338,7 +336,7 @@ class Worker:
         if wish.may_have_gone:
             await suspect(self.context, wish.row, send)
             return None
-        return Prepared(wish=wish, send=send)
+        return Prepared(wish=wish, send=send, at=self.context.clock.boot())
 
     async def _send(self) -> None:
         while not self._stopping:
@@ -348,7 +346,19 @@ class Worker:
                 await self._ready.wait()
             await self.lane.until_slot(ahead=CLAIM_AHEAD_SECONDS)
             if self._holds_lane.is_set() and not self._stopping:
-                await self._carry(self.lane.choose(self._prepared))
+                await self._carry_next()
+
+    async def _carry_next(self) -> None:
+        prepared = self.lane.choose(self._prepared)
+        if prepared.is_old(now=self.context.clock.boot()):
+            self._look_again(prepared)
+        else:
+            await self._carry(prepared)
+
+    def _look_again(self, prepared: Prepared) -> None:
+        row = prepared.wish.row
+        self.queue.finished(row.communication)
+        self._look_at(Sighting(id=row.communication, rank=row.rank))
 
     async def _carry(self, prepared: Prepared) -> None:
         communication = prepared.wish.row.communication
@@ -369,9 +379,8 @@ class Worker:
         else:
             if claimed:
                 self.queue.claimed(communication)
-                return
-            self.queue.finished(communication)
-            self._look_at(Sighting(id=communication, rank=prepared.wish.row.rank))
+            else:
+                self._look_again(prepared)
 
 
 def _said_of(error: Exception) -> tuple[Callable[..., None], dict[str, str]]:

@@ -41,6 +41,20 @@ class Listed:
     document_id: str
 
 
+def payloads_of(communication: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The parts of the payload that attach something, each with where it is."""
+    return [
+        (f"payload[{index}]", payload)
+        for index, payload in enumerate(items(communication.get("payload")))
+        if "contentAttachment" in payload or "contentReference" in payload
+    ]
+
+
+def has_attachments(communication: Mapping[str, Any]) -> bool:
+    """Whether the Communication attaches anything."""
+    return bool(payloads_of(communication))
+
+
 def decode(data: object, *, where: str) -> bytes | Reason:
     """The bytes of base64 `data`; white space in it is allowed (R4 base64Binary)."""
     if not isinstance(data, str):

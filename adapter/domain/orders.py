@@ -8,7 +8,7 @@ from typing import Any, Final
 from adapter.domain.canonical import INSTRUCTION_SYSTEM
 from adapter.domain.marker import Marker, is_shown
 from adapter.domain.resource import Resource, entries
-from adapter.domain.rounds import PREPARATION
+from adapter.domain.rounds import PREPARATION, is_given_up
 from adapter.errors import Unresolved
 
 CANCELLED: Final = "not-done"
@@ -17,21 +17,23 @@ _OPEN: Final = frozenset({PREPARATION, "in-progress", "on-hold"})
 
 
 def retried(communication: Resource, marker: Marker, *, resend: bool) -> Resource:
-    """The Communication as a new wish; one that was completed only with `resend`.
+    """The Communication as a new wish; one that was completed, or may have arrived, only with `resend`.
 
     Raises:
         Unresolved: it cannot be wished for as it stands.
     """
     _check(communication, marker)
     status = communication.get("status")
-    if status == "completed" and resend:
+    may_be_there = status == "completed" or is_given_up(communication)
+    if may_be_there and resend:
         again = {"coding": [{"system": INSTRUCTION_SYSTEM, "code": "resend"}]}
         category = [*entries(communication.get("category")), again]
         return {**communication, "status": PREPARATION, "category": category}
+    if may_be_there:
+        what = "was delivered" if status == "completed" else "may have been delivered"
+        raise _no(f"It {what}. To send it once more all the same, add --resend.")
     if status in _ENDED:
         return {**communication, "status": PREPARATION}
-    if status == "completed":
-        raise _no("It was delivered. To send it once more all the same, add --resend.")
     raise _no(
         f"Its status is {status}: only stopped, not-done, on-hold and completed ones can be sent again."
     )

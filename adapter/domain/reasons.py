@@ -164,7 +164,7 @@ _TABLE: Final[dict[Code, _Row]] = {
     ),
     "delivery-unconfirmed": _Row(
         sentence="Metriport accepted the message, and after {hours} hours no acknowledgement has come. "
-        "Ask the recipient whether it arrived.",
+        "Ask the recipient whether it arrived; if not, set preparation with the instruction to resend.",
         task=TaskCode.CONFIRM_OUTCOME,
     ),
     "outcome-unknown": _Row(

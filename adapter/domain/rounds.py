@@ -45,18 +45,20 @@ class Decision:
     round: int = 0
 
 
-def decide(communication: Mapping[str, Any], known: Mark | None) -> Decision:
+def decide(communication: Mapping[str, Any], known: Mark | None, *, is_unconfirmed: bool = False) -> Decision:
     """What to do about the Communication, given the newest mark known anywhere.
 
     `known` is the newest of the marks on the resource, in the ledger and in `_history`; the caller has established
-    that the marker is on the resource, that it is not inbound, and that no mark on it is a copy.
+    that the marker is on the resource, that it is not inbound, and that no mark on it is a copy. `is_unconfirmed`
+    when its message was taken and never acknowledged: who asked the recipient can have it sent once more.
     """
     status = communication.get("status")
     if status != PREPARATION:
         return _not_a_wish(communication, known)
     if known is None:
         return Decision(verdict=Verdict.OPEN, round=1)
-    if known.end in _REOPENS or (known.end is not None and wants_resend(communication)):
+    has_ended = known.end is not None or is_unconfirmed
+    if known.end in _REOPENS or (has_ended and wants_resend(communication)):
         return Decision(verdict=Verdict.OPEN, round=known.round + 1)
     return Decision(verdict=Verdict.PUT_BACK, round=known.round)
 
@@ -73,8 +75,12 @@ def is_our_status(communication: Mapping[str, Any], known: Mark) -> bool:
     status = communication.get("status")
     if status == IN_PROGRESS or status == STATUS_OF_END[known.end]:
         return True
-    # Stopped after 30 days without an acknowledgement: the round has not ended, a later answer still wins.
-    return status == "stopped" and any(
+    return is_given_up(communication)
+
+
+def is_given_up(communication: Mapping[str, Any]) -> bool:
+    """Whether it was stopped without an acknowledgement: the round has not ended, a later answer still wins."""
+    return communication.get("status") == "stopped" and any(
         coding.get("system") == REASON_SYSTEM and coding.get("code") == "delivery-unconfirmed"
         for coding in codings(communication.get("statusReason"))
     )

@@ -99,6 +99,15 @@ class Transmission:
     checks: int = 0
 
     @property
+    def is_unconfirmed(self) -> bool:
+        """Whether Metriport took it, and no acknowledgement came in time: a later one still counts."""
+        return (
+            self.state is State.SENT
+            and self.reason is not None
+            and self.reason.code == "delivery-unconfirmed"
+        )
+
+    @property
     def mark(self) -> Mark:
         """The mark that the Communication is to carry."""
         return Mark(

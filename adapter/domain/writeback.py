@@ -10,7 +10,7 @@ from typing import Any, Final
 from adapter.domain.canonical import COMMUNICATION_ID, REASON_SYSTEM
 from adapter.domain.mark import End, Mark, marks_on, newest, with_mark
 from adapter.domain.marker import wants_resend, without_resend
-from adapter.domain.resource import Resource, codings, entries, items
+from adapter.domain.resource import Resource, codings, entries, items, version_of
 from adapter.domain.rounds import PREPARATION, STATUS_OF_END, Verdict, decide, is_our_status
 from adapter.domain.transmission import END_OF, State, Transmission
 
@@ -80,11 +80,23 @@ def written(communication: Resource, transmission: Transmission) -> Resource:
 
 
 def _is_former(communication: Mapping[str, Any], transmission: Transmission) -> bool:
-    """Whether the story went on: a later round is there, or an author who saw this one's end asks again."""
+    """Whether the story went on: a later round is there, or an author asks again.
+
+    Who does so saw this round's end, or mended what was refused or held before that could be written.
+    """
     marks = marks_on(communication)
+    unconfirmed = transmission.is_unconfirmed
     seen = any(mark.round == transmission.round and mark.end is not None for mark in marks)
-    asks_again = seen and decide(communication, transmission.mark).verdict is Verdict.OPEN
+    answered = seen or unconfirmed or _is_mended(communication, transmission)
+    decision = decide(communication, transmission.mark, is_unconfirmed=unconfirmed)
+    asks_again = answered and decision.verdict is Verdict.OPEN
     return asks_again or any(mark.round > transmission.round for mark in marks)
+
+
+def _is_mended(communication: Mapping[str, Any], transmission: Transmission) -> bool:
+    """Whether this is another version than the one that was refused or held without ever being claimed."""
+    judged = transmission.version
+    return transmission.claimed_at is None and judged is not None and judged != version_of(communication)
 
 
 def _set_moments(edited: Resource, transmission: Transmission, before: list[Mark]) -> None:

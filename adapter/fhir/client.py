@@ -17,7 +17,7 @@ from adapter.fhir import binary, capabilities, own, wire
 from adapter.fhir.answers import is_absent
 from adapter.fhir.capabilities import Capabilities
 from adapter.fhir.transport import CONTENT_TIMEOUT, Reply, Transport, grouped
-from adapter.ports.fhir import Place, Presence
+from adapter.ports.fhir import History, Place, Presence
 
 PAGE_SIZE: Final = 200
 MOST_PAGES: Final = 1000
@@ -223,17 +223,18 @@ class FhirClient:
             for match in wire.matches(page, type):
                 yield match
 
-    async def history(self, type: str, id: str) -> list[Resource] | None:
-        """All kept versions, newest first; `None` where the server keeps none."""
+    async def history(self, type: str, id: str) -> History | None:
+        """All kept versions; `None` where the server keeps none."""
         if not (wire.is_type(type) and wire.is_id(id)):
             return None
         try:
-            pages = self._pages(f"{type}/{id}/_history", [_EVER, _COUNT])
-            return [version async for page in pages for version in wire.versions(page)]
+            pages = [page async for page in self._pages(f"{type}/{id}/_history", [_EVER, _COUNT])]
         except Rejected as error:
             if is_absent(error) or error.status in _NO_HISTORY:
                 return None
             raise
+        versions = [version for page in pages for version in wire.versions(page)]
+        return History(versions=versions, whole=wire.reaches_first(pages[-1]))
 
     async def _pages(
         self, path: str, parameters: Sequence[tuple[str, str]]

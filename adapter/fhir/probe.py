@@ -156,8 +156,8 @@ def _if_match_found(*, ok: bool | None, why: str) -> Finding:
 
 
 async def _history(fhir: FhirClient, own: Resource) -> Finding:
-    versions = await fhir.history("Basic", own["id"])
-    kept = len(versions or []) > 1
+    history = await fhir.history("Basic", own["id"])
+    kept = history is not None and len(history.versions) > 1
     return Finding(
         probe=Probe.HISTORY,
         ok=kept,

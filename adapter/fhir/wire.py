@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
 
 import simplejson
 
-from adapter.domain.resource import Resource, items, obj, text
+from adapter.domain.resource import Resource, items, obj, text, version_of
 from adapter.errors import ConfigError, Rejected, Temporary
 
 FHIR_JSON: Final = "application/fhir+json"
@@ -236,6 +236,14 @@ def versions(page: Mapping[str, Any]) -> Iterator[Resource]:
         found = entry.get("resource")
         if isinstance(found, dict) and obj(entry.get("request")).get("method") != "DELETE":
             yield with_version(found, version_in(text(obj(entry.get("response")).get("etag"))))
+
+
+def reaches_first(page: Mapping[str, Any]) -> bool:
+    """Whether the last version on that page of a history is the resource's first: numbered so, or shown as created."""
+    entry = obj(next(reversed(items(page.get("entry"))), None))
+    request, response = obj(entry.get("request")), obj(entry.get("response"))
+    created = request.get("method") == "POST" or str(response.get("status")).startswith("201")
+    return created or version_of(obj(entry.get("resource"))) == "1"
 
 
 def next_link(page: Mapping[str, Any], *, asked: str, base: str) -> str | None:

@@ -160,6 +160,10 @@ class MetriportClient(MetriportMail):
             return Check(account=Account.UNAVAILABLE, sentence=what)
         return Check(account=Account.OK, sentence="Metriport answers and takes the key.")
 
+    async def is_open(self) -> bool:
+        """Whether `check` finds nothing wrong."""
+        return (await self.check()).account is Account.OK
+
     # Documents
 
     async def upload(self, content: Content, *, patient: str, description: Mapping[str, Any]) -> str:

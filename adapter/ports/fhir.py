@@ -27,6 +27,14 @@ class Place:
     id: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """The versions that a server keeps of a resource, newest first; `whole` when the first of all is among them."""
+
+    versions: Sequence[Resource]
+    whole: bool
+
+
 class FhirServer(Protocol):
     """A FHIR R4 server. Every call may raise `Temporary` or `Rejected`."""
 
@@ -95,6 +103,6 @@ class FhirServer(Protocol):
         """All matches, page after page, never from a cache."""
         ...
 
-    async def history(self, type: str, id: str) -> list[Resource] | None:
-        """All kept versions, newest first; `None` where the server keeps none."""
+    async def history(self, type: str, id: str) -> History | None:
+        """All kept versions; `None` where the server keeps none."""
         ...

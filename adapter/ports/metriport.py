@@ -37,6 +37,10 @@ class Messages(Protocol):
         """
         ...
 
+    async def is_open(self) -> bool:
+        """Whether Metriport answers and takes the key, as far as a cheap question tells. Does not raise."""
+        ...
+
     async def outbound(self, patient: str) -> Listing:
         """All outbound messages for one patient. Raises as `message` does."""
         ...

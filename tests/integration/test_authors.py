@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from adapter.domain.canonical import COMMUNICATION_ID, INSTRUCTION_SYSTEM, TRANSMISSION_EXTENSION
 from adapter.domain.mark import End, marks_on
+from adapter.simulators.http import Request, Response
 from adapter.simulators.metriport import FULL_MAILBOX
 from tests.integration.canary import overhearing
 from tests.integration.people import ADDRESS, communication, stage
@@ -419,3 +421,92 @@ def test_preparation_after_a_refusal_or_a_hold_is_a_new_round(status: str) -> No
     ended = clinic.communication("referral")
     assert ended["status"] == "completed"
     assert [mark.round for mark in marks_on(ended)] == [2, 1]
+
+
+RESEND: dict[str, Any] = {"category": [{"coding": [{"system": INSTRUCTION_SYSTEM, "code": "resend"}]}]}
+
+
+@pytest.mark.parametrize("days", [4, 31], ids=["it is still asked for", "it was given up"])
+@pytest.mark.parametrize("instruction", [{}, RESEND], ids=["preparation alone", "with the instruction"])
+@pytest.mark.parametrize("late", [False, True], ids=["no answer", "a late answer"])
+def test_what_was_never_acknowledged_is_sent_again_when_that_is_said(
+    days: int, instruction: dict[str, Any], *, late: bool
+) -> None:
+    async def scenario() -> Site:
+        async with site(auto_complete_seconds=None, started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication())
+            await clinic.start(rhythm=clinic.slow())
+            await clinic.passes(days * 86400)
+            clinic.write({**clinic.communication("referral"), "status": "preparation", **instruction})
+            await clinic.passes(3600)
+            if late:
+                clinic.metriport.complete(clinic.metriport.messages[0].id, clinic.clock.now())
+            await clinic.passes(3 * 3600)
+            return clinic
+
+    clinic = run(scenario())
+
+    ended = clinic.communication("referral")
+    rounds = [(mark.round, mark.end) for mark in marks_on(ended)]
+    first = End.COMPLETED if late else None
+    if instruction:
+        assert len(clinic.metriport.messages) == 2
+        assert (ended["status"], rounds) == ("in-progress", [(2, None), (1, first)])
+        assert "category" not in ended
+    else:
+        assert len(clinic.metriport.messages) == 1
+        back = {4: "in-progress", 31: "stopped"}[days]
+        assert (ended["status"], rounds) == ("completed" if late else back, [(1, first)])
+
+
+@pytest.mark.parametrize("elements", [{"payload": []}, {"recipient": [{"display": "Somebody"}]}])
+def test_what_was_mended_before_its_refusal_could_be_written_goes(elements: dict[str, Any]) -> None:
+    """The refusal of a version is never written over the next one."""
+
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication(**elements))
+            refusals: list[bool] = []
+
+            def mends(request: Request, _now: datetime) -> Response | None:
+                is_refusal = request.method == "PUT" and b"delivery-reason" in request.body
+                if is_refusal and not refusals:
+                    refusals.append(True)
+                    clinic.write(communication())
+                return None
+
+            clinic.stand_in(clinic.fhir, mends)
+            await clinic.start()
+            await clinic.passes(120)
+            return clinic
+
+    clinic = run(scenario())
+
+    statuses = [one["status"] for one in clinic.fhir.history("Communication", "referral") if one]
+    assert not {"not-done", "on-hold"} & set(statuses)
+    assert clinic.communication("referral")["status"] == "completed"
+    assert len(clinic.metriport.messages) == 1
+
+
+def test_a_stale_copy_without_a_mark_opens_its_round_even_when_it_has_to_be_looked_at_twice() -> None:
+    """Neither history nor the copy knows of the first round; its row does, though a new one is open already."""
+
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.fhir.add_fault("GET", "/Communication/referral/_history", "501", times=1000)
+            clinic.write(communication(payload=[]))
+            await clinic.start()
+            await clinic.passes(20)
+            assert clinic.communication("referral")["status"] == "not-done"
+            clinic.fhir.add_fault("GET", "/Patient/maple", "503", times=4)
+            clinic.write(communication())
+            await clinic.passes(900)
+            return clinic
+
+    clinic = run(scenario())
+
+    assert clinic.communication("referral")["status"] == "completed"
+    assert len(clinic.metriport.messages) == 1

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime
 from typing import Any, Final
 
 import pytest
 
 from adapter.domain.mark import End, marks_on
 from adapter.ledger.store import Store
+from adapter.simulators.http import Request, Response
 from tests.integration.people import communication, stage
 from tests.virtual.loop import run
 from tests.virtual.site import Site, site
@@ -178,3 +181,52 @@ def test_a_first_version_is_sent_without_asking(history: bool) -> None:  # noqa:
             return clinic
 
     assert run(scenario()).communication("referral")["status"] == "completed"
+
+
+@pytest.mark.parametrize("kept", [None, 1, 2], ids=["no history", "the last version", "the last two"])
+@pytest.mark.parametrize("ledger", ["rolled back", "lost", "kept"])
+def test_a_history_that_was_cut_proves_nothing(ledger: str, kept: int | None) -> None:
+    """A round ended and another was sent; the ledger knows only the first, and an old copy is saved over the rest."""
+
+    def cuts(request: Request, now: datetime) -> Response | None:
+        if not request.path.endswith("/_history"):
+            return None
+        if kept is None:
+            return Response(status=501)
+        answer = whole[0](request, now)
+        bundle = json.loads(answer.body)
+        bundle["entry"] = bundle["entry"][:kept]
+        return Response(status=200, headers=answer.headers, body=json.dumps(bundle).encode())
+
+    async def scenario() -> Site:
+        async with site(started=False, doorbell=False) as clinic:
+            stage(clinic)
+            whole.append(clinic.fhir.handle)
+            clinic.stand_in(clinic.fhir, cuts)
+            stale = clinic.write(communication())
+            clinic.write(communication(payload=[]))
+            await clinic.start()
+            await clinic.passes(200)
+            assert clinic.communication("referral")["status"] == "not-done"
+            backup = await _image(clinic)
+            mended = {"status": "preparation", "payload": communication()["payload"]}
+            clinic.write({**clinic.communication("referral"), **mended})
+            await clinic.passes(300)
+            assert len(clinic.metriport.messages) == 1
+            await clinic.stop()
+            if ledger == "lost":
+                await clinic.lose_ledger()
+            elif ledger == "rolled back":
+                await _put_back(clinic, backup)
+            clinic.write({**stale, "note": [{"text": "from an old window"}]})
+            clinic.write({**stale, "note": [{"text": "from an old window, again"}]})
+            await clinic.start()
+            await clinic.passes(2000)
+            return clinic
+
+    whole: list[Any] = []
+    clinic = run(scenario())
+
+    assert len(clinic.metriport.messages) == 1
+    expected = {"completed"} if ledger == "kept" else {"completed", "on-hold"}
+    assert clinic.communication("referral")["status"] in expected

@@ -48,7 +48,7 @@ def _sent(**faults: Any) -> Site:
 
 @pytest.mark.parametrize("before", [True, False], ids=["not done", "done, answer lost"])
 @pytest.mark.parametrize(
-    "method", ["newest", "open", "intend", "end", "latest", "hold_lane", "due", "in_states"]
+    "method", ["all_of", "open", "intend", "end", "latest", "hold_lane", "due", "in_states"]
 )
 def test_a_ledger_that_does_not_answer_a_step_delays_and_doubles_nothing(
     method: str, *, before: bool
@@ -108,9 +108,9 @@ def test_a_ledger_away_while_the_answer_is_recorded_forgets_nothing() -> None:
             clinic.write(communication())
             await clinic.start()
             await clinic.passes(3.005)
-            for method in ("change", "end", "due", "hold_lane", "waiting", "newest"):
+            for method in ("change", "end", "due", "hold_lane", "waiting", "all_of"):
                 clinic.ledger_fails(method, times=6)
-            await clinic.passes(300)
+            await clinic.passes(900)
             return clinic
 
     clinic = run(scenario())
@@ -150,7 +150,7 @@ def test_a_ledger_file_that_was_replaced_ends_the_process() -> None:
             await clinic.passes(30)
             return await clinic.ended()
 
-    for method in ("intend", "due", "newest"):
+    for method in ("intend", "due", "all_of"):
         assert isinstance(run(scenario(method)), ConfigError)
 
 
@@ -165,7 +165,7 @@ def test_an_unforeseen_error_in_one_message_stops_no_other() -> None:
             await clinic.passes(200)
             return clinic
 
-    for method in ("newest", "due", "intend"):
+    for method in ("all_of", "due", "intend"):
         clinic = run(scenario(method, 1))
         ends = sorted(one["status"] for one in clinic.fhir.resources("Communication"))
         assert ends in (["completed"] * 3, ["completed", "completed", "in-progress"])

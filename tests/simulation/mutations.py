@@ -45,7 +45,7 @@ def _claim_without_mark(patch: Patch) -> None:
 
 
 def _no_overwrite_rule(patch: Patch) -> None:
-    async def on_the_resource(_: Any, communication: Any, __: Any) -> Any:
+    def on_the_resource(communication: Any, _: Any, __: Any) -> Any:
         return newest(marks_on(communication))
 
     patch.setattr(look, "_known_mark", on_the_resource)
@@ -80,8 +80,8 @@ def _no_deadline(patch: Patch) -> None:
 
 
 def _no_round_gate(patch: Patch) -> None:
-    def at_once(communication: Any, known: Any) -> Decision:
-        decision = decide(communication, known)
+    def at_once(communication: Any, known: Any, **facts: bool) -> Decision:
+        decision = decide(communication, known, **facts)
         if decision.verdict is not Verdict.PUT_BACK:
             return decision
         return Decision(verdict=Verdict.OPEN, round=decision.round + 1)

@@ -12,6 +12,7 @@ POST: Final = "POST message"
 LISTING: Final = "GET messages"
 CLAIM: Final = "FHIR PUT Communication/id"  # the first of them
 CONTENT: Final = "GET content"
+HISTORY: Final = "FHIR GET Communication/id/_history"
 POST_FAULTS: Final = (
     "none", "apply-then-drop", "apply-then-500", "apply-then-429", "apply-late", "drop", "no-connection", "500", "503",
     "429", "429:7", "slow:15", "slow:40", "malformed", "no-id", "redirect",

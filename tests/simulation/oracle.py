@@ -229,16 +229,17 @@ def _wishes(histories: dict[str, list[_Version]], judgement: Judgement) -> None:
                 continue
             if not _is_asked_for(versions[: version.number - 1], present.round):
                 judgement.unexpected.append(f"{letter} round {present.round} rests on no wish")
-            if not any(
-                mark.end
-                for one in versions[: version.number]
-                for mark in one.marks
-                if mark.round == present.round - 1
-            ):
+            if not _has_ended(versions[: version.number], present.round - 1):
                 judgement.unexpected.append(
                     f"{letter} round {present.round} begins before the one before has ended"
                 )
         _answered(letter, versions, judgement)
+
+
+def _has_ended(versions: list[_Version], round_: int) -> bool:
+    """Whether the round had come to its end; one that was taken back before it was claimed never had a mark."""
+    ends = [mark.end for version in versions for mark in version.marks if mark.round == round_]
+    return any(ends) if ends else any(version.taken_back for version in versions)
 
 
 def _is_asked_for(versions: list[_Version], round_: int) -> bool:

@@ -94,6 +94,9 @@ class Shock:
 class Story:
     """One history before it happens. `name` finds it again. `faults` are by kind of operation, in their order.
 
+    What `refused` names, Metriport's firewall refuses for so many seconds from the first POST of that letter on. The FHIR
+    server keeps the last `history` versions only, where that is given.
+
     It belongs to each `series` in turn, a wide one first. As they go on the strikes fall later: when all of them, or all
     but the first, came after the end of one story, so they would in all the rest of the first series, or the second.
     """
@@ -115,6 +118,8 @@ class Story:
     track: float = 8.0
     slowness: float = 0.02
     absence: float = 20.0
+    refused: Mapping[str, float] = field(default_factory=dict)
+    history: int | None = None
 
 
 def drawn(seed: int) -> Story:
@@ -166,6 +171,8 @@ def drawn(seed: int) -> Story:
         slowness=numbers.choice([0.002, 0.02, 0.2]),
         absence=numbers.choice([0.2, 5.0, 20.0, 100.0]),
         answers=_answers(numbers, len(arrivals)),
+        refused=_refused(numbers, letters),
+        history=numbers.choice([None, None, None, None, None, None, 0, 1, 3]),
     )
 
 
@@ -198,6 +205,10 @@ def _arrivals(numbers: random.Random) -> tuple[Arrival, ...]:
         )
         for _ in range(numbers.choice([0, 0, 0, 1, 2]))
     )
+
+
+def _refused(numbers: random.Random, letters: tuple[Letter, ...]) -> dict[str, float]:
+    return {letter.id: numbers.choice([60.0, 400.0, 3000.0]) for letter in letters if numbers.random() < 0.06}
 
 
 def _answers(numbers: random.Random, arrivals: int) -> tuple[Answer, ...]:

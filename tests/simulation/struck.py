@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from contextvars import Context as Variables
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -130,7 +131,10 @@ class StruckLine(Line):
             else:
                 stage.fhir.add_fault(asked.method, asked.path.removeprefix("/fhir"), fault)
         try:
-            return stage.apply(self.world, asked, self._arrived(kind))
+            post = self._arrived(kind)
+            if post is not None and stage.is_refused(post):
+                return Response(status=403)
+            return _cut(stage.apply(self.world, asked, post), kind, keep=stage.story.history)
         finally:
             if fault:
                 stage.metriport.clear_faults()
@@ -139,6 +143,17 @@ class StruckLine(Line):
     def _apply_late(self, asked: Request, post: Post | None) -> None:
         self.theatre.pending -= 1
         self.theatre.apply(self.world, asked, post)
+
+
+def _cut(response: Response, kind: str, *, keep: int | None) -> Response:
+    """The answer of a server that keeps the last versions only, or none of them."""
+    if kind != operations.HISTORY or keep is None or response.status // 100 != 2:
+        return response
+    if keep == 0:
+        return Response(status=501)
+    bundle = json.loads(response.body)
+    kept = {**bundle, "entry": bundle["entry"][:keep]}
+    return replace(response, body=json.dumps(kept).encode())
 
 
 async def _asked(request: httpx.Request) -> Request:

@@ -17,6 +17,7 @@ from adapter.ledger.tables import transmissions
 from adapter.simulators.http import Call, Neighbour, Request, Response
 from adapter.wiring import Adapter
 from adapter.worker import Rhythm
+from tests.simulation.operations import POST
 from tests.simulation.story import Letter, Story, Strike
 from tests.simulation.struck import NOBODY, StruckLine, StruckStore
 from tests.virtual.looks import Looks
@@ -310,6 +311,16 @@ class Theatre(Site):
         post = Post(at=self.clock.now(), letter=letter, round=round_)
         self.posts.append(post)
         return post
+
+    def is_refused(self, post: Post) -> bool:
+        """Whether Metriport's firewall dislikes the letter at this moment."""
+        seconds = self.story.refused.get(post.letter, 0.0)
+        first = next(one.at for one in self.posts if one.letter == post.letter)
+        if post.at - first >= timedelta(seconds=seconds):
+            return False
+        self.cover(POST, "403")
+        self.say(f"{post.letter} is refused")
+        return True
 
     def apply(self, world: Neighbour, request: Request, post: Post | None) -> Response:
         """Has the neighbour do it; notes whose message came of it."""

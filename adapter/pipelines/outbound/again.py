@@ -14,6 +14,7 @@ from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.patient import find_subject
 from adapter.pipelines.outbound.prepare import Plan, render, texts_of
 from adapter.pipelines.outbound.recipient import Address, find_address
+from adapter.ports.fhir import History
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +38,11 @@ async def recall(context: Context, row: Transmission, present: Resource | None) 
         MappingError: a template is wrong.
     """
     send, version = (await _render(context, row, present), version_of(present)) if present else (None, None)
-    past: list[Resource] = []
+    past = History(versions=[], whole=False)
     if not _is_claimed(row, send) or row.claimed_at is None:
-        past = await context.fhir.history("Communication", row.communication) or []
+        past = await context.fhir.history("Communication", row.communication) or past
     patient = row.patient or (send.patient if send else None)
-    for earlier in past:
+    for earlier in past.versions:
         if _is_claimed(row, send):
             break
         send, version = await _render(context, row, earlier), version_of(earlier)
@@ -57,13 +58,16 @@ def _is_claimed(row: Transmission, send: Send | None) -> bool:
     return send is not None and row.digest in {None, send.digest}
 
 
-def _first_claim(row: Transmission, past: list[Resource]) -> datetime | None:
+def _first_claim(row: Transmission, past: History) -> datetime | None:
     """When the server took the round's first claim: nothing of it was sent before.
 
-    Only a history that reaches back behind the claim tells; a server may keep the last versions only.
+    Only a whole history tells. A server may keep the last versions only, and in those a mark that was overwritten and
+    put back looks like a claim.
     """
-    claimed = [version for version in past if any(mark.round == row.round for mark in marks_on(version))]
-    if not claimed or claimed[-1] is past[-1]:
+    claimed = [
+        version for version in past.versions if any(mark.round == row.round for mark in marks_on(version))
+    ]
+    if not claimed or not past.whole:
         return None
     return instant(obj(claimed[-1].get("meta")).get("lastUpdated"))
 

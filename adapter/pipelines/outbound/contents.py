@@ -18,6 +18,7 @@ from adapter.domain.attachment import (
     decode,
     describe,
     owner_of,
+    payloads_of,
     unreadable,
 )
 from adapter.domain.canonical import DOCUMENT_ID
@@ -27,7 +28,6 @@ from adapter.domain.resource import (
     Resource,
     contained,
     identifiers,
-    items,
     local_reference,
     obj,
     text,
@@ -38,6 +38,7 @@ from adapter.pipelines.outbound.patient import Subject
 
 _DEFAULT_TYPE: Final = "application/octet-stream"
 _TOO_LARGE: Final = 413
+_GONE: Final = 404
 _CONTENTS: Final = frozenset({"content", "presentedForm", "contentType", "data"})
 
 Attached = Content | Listed
@@ -53,23 +54,15 @@ async def find_contents(
             return attached
         found.append(attached)
         if len(found) > MOST_ATTACHMENTS:
-            count = max(len(found), len(_payloads(communication)))
+            count = max(len(found), len(payloads_of(communication)))
             return reason("refused-too-many-attachments", count=count, limit=MOST_ATTACHMENTS)
     return found
-
-
-def _payloads(communication: Resource) -> list[tuple[str, Mapping[str, Any]]]:
-    return [
-        (f"payload[{index}]", payload)
-        for index, payload in enumerate(items(communication.get("payload")))
-        if "contentAttachment" in payload or "contentReference" in payload
-    ]
 
 
 async def _each(
     context: Context, communication: Resource, subject: Subject
 ) -> AsyncIterator[Attached | Reason]:
-    for where, payload in _payloads(communication):
+    for where, payload in payloads_of(communication):
         if "contentAttachment" in payload:
             yield await _attachment(context, obj(payload["contentAttachment"]), subject, where=where)
             continue
@@ -117,8 +110,8 @@ async def _expand(
         yield problem
     elif document.get("resourceType") == "Binary":
         yield await _binary(context, document, {}, where=where)
-    elif listed := await _listed(context, document, subject):
-        yield Listed(where=where, document_id=listed)
+    elif listed := await _listed(context, document, subject, where=where):
+        yield listed
     else:
         attachments = attachments_of(document)
         if not attachments:
@@ -167,12 +160,28 @@ async def _check_guard(
     return check_document(document, where=where)
 
 
-async def _listed(context: Context, document: Resource, subject: Subject) -> str | None:
+async def _listed(
+    context: Context, document: Resource, subject: Subject, *, where: str
+) -> Listed | Reason | None:
     known = identifiers(document, DOCUMENT_ID)
     if not known:
         return None
-    listed = await context.documents.listed(subject.metriport_id)
-    return next((document_id for document_id in known if document_id in listed), None)
+    try:
+        listed = await context.documents.listed(subject.metriport_id)
+    except Rejected as refusal:
+        if not refusal.issues:
+            raise  # the account or the route is refused, not this patient
+        return not_taken(where, refusal)
+    there = next((document_id for document_id in known if document_id in listed), None)
+    return Listed(where=where, document_id=there) if there else None
+
+
+def not_taken(where: str, refusal: Rejected) -> Reason:
+    """What Metriport's refusal of a document, or of the patient whose it is, means for the message."""
+    detail = " ".join(refusal.issues)
+    if refusal.status == _GONE:
+        return reason("held-patient-gone", detail=detail)
+    return reason("refused-by-metriport", detail=f"{where}: {detail}")
 
 
 async def _attachment(

@@ -9,6 +9,7 @@ from typing import Literal
 
 from adapter.domain.marker import Marker
 from adapter.domain.pacing import Pace
+from adapter.pipelines.outbound.uploads import Uploads
 from adapter.ports.clock import Clock
 from adapter.ports.fhir import FhirServer
 from adapter.ports.ledger import Ledger
@@ -48,3 +49,4 @@ class Context:
     policy: Policy
     life: str
     nonce: Callable[[], str]
+    uploads: Uploads = field(default_factory=Uploads)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -11,7 +12,8 @@ import structlog
 from adapter.domain.message import Send
 from adapter.domain.pacing import Slot
 from adapter.domain.ranking import goes_next
-from adapter.domain.transmission import State
+from adapter.domain.rounds import PREPARATION
+from adapter.domain.transmission import IN_FLIGHT, State, Transmission
 from adapter.errors import AdapterError, ConfigError, Rejected, Temporary, place
 from adapter.pipelines.outbound.claim import Claimed, claim
 from adapter.pipelines.outbound.context import Context
@@ -29,14 +31,21 @@ _log = structlog.get_logger(__name__)
 
 CLAIM_AHEAD_SECONDS: Final = 0.5
 _LONGEST_PAUSE: Final = 300.0
+_MOST_STOPS: Final = 5
+_FRESH_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A wish with its call, ready to be claimed."""
+    """A wish with its call, ready to be claimed. `at` is when that was (boot clock)."""
 
     wish: Wish
     send: Send
+    at: float
+
+    def is_old(self, *, now: float) -> bool:
+        """Whether what it attaches may have been retracted meanwhile. What was claimed before keeps its plan."""
+        return self.wish.row.state is State.READY and now - self.at > _FRESH_SECONDS
 
 
 @dataclass(kw_only=True)
@@ -50,6 +59,10 @@ class Lane:
     _not_before: float = 0.0
     _pauses: int = 0
     _turn: int = 0
+    _stops: int = 0
+    _set_aside: dict[str, float] = field(default_factory=dict)
+    _to_blame: set[str] = field(default_factory=set)
+    _taken: float = 0.0
     stopped: str | None = None
 
     async def load(self) -> None:
@@ -98,6 +111,8 @@ class Lane:
         claimed = await claim(self.context, prepared.wish, prepared.send)
         if claimed is None:
             return False
+        self.context.uploads.forget(claimed.row.communication)
+        self._stops = 0
         try:
             while claimed is not None:
                 claimed = await self._go(claimed)
@@ -110,22 +125,30 @@ class Lane:
                 error=type(trouble).__name__,
                 at=place(trouble),
             )
-            await self._doubt(prepared, type(trouble).__name__)
+            await self._doubt(prepared.wish.row, f"interrupted: {type(trouble).__name__}")
         return True
 
-    async def _doubt(self, prepared: Prepared, why: str) -> None:
-        row = await insist(self.context, present_row, self.context, prepared.wish.row)
-        if row.state in {State.CLAIMED, State.INTENT, State.WAITING}:
-            await unknown(self.context, row, f"interrupted: {why}")
+    def is_excused(self, communication: str) -> bool:
+        """Whether it was set aside, and not again after others had gone: the account may be what keeps it from going."""
+        return communication in self._set_aside and communication not in self._to_blame
+
+    async def _doubt(self, row: Transmission, why: str) -> None:
+        present = await insist(self.context, present_row, self.context, row)
+        if present.state in IN_FLIGHT:
+            await unknown(self.context, present, why)
 
     async def _go(self, claimed: Claimed) -> Claimed | None:
         """One go at a slot; the claim to go on with, `None` when it needs the lane no more."""
         await self.until_slot()
-        wanted = await self._ready(claimed)
+        try:
+            wanted = await self._wanted(claimed)
+        except (Temporary, Rejected) as trouble:
+            self._pause(0.0)
+            if isinstance(trouble, Rejected):
+                self._say_stopped(str(trouble))
+            return await self._once_more(claimed, str(trouble))
         if wanted is None:
             return None
-        if wanted.at < 0:
-            return claimed
         started = self.context.clock.boot()
         sending = await transmit(self.context, wanted, after=self._last)
         if sending.slot is None:
@@ -134,31 +157,62 @@ class Lane:
         else:
             self._slots = [*self._slots, Slot(started=started, ended=self.context.clock.boot())][-60:]
             self._last = sending.slot
-        return self._after(sending)
+        return await self._after(sending)
 
-    async def _ready(self, claimed: Claimed) -> Claimed | None:
-        """The claim, read again where it has to be; with `at` below zero when a neighbour could not be asked."""
-        try:
-            if claimed.row.state is State.WAITING and await settled_elsewhere(self.context, claimed):
-                return None
-            return await still_wanted(self.context, claimed)
-        except (Temporary, Rejected) as trouble:
-            self._pause(0.0)
-            self._say_stopped(str(trouble) if isinstance(trouble, Rejected) else self.stopped)
-            return replace(claimed, at=-1.0)
+    async def _wanted(self, claimed: Claimed) -> Claimed | None:
+        """The claim, read again where it has to be; `None` when nothing is to be sent for it any more."""
+        if claimed.row.state is State.WAITING and await settled_elsewhere(self.context, claimed):
+            return None
+        return await still_wanted(self.context, claimed)
 
-    def _after(self, sending: Sending) -> Claimed | None:
+    async def _after(self, sending: Sending) -> Claimed | None:
         self._say_stopped(sending.stopped)
         if not sending.again:
             if sending.is_doubtful:
                 # While Metriport is in trouble, the fewer are in doubt the better.
                 self._pause(0.0)
+                self._forgive(sending.claimed)
             else:
                 self._pauses = 0
+                self._taken = self.context.clock.boot()
+                self._forgive(sending.claimed)
             return None
         if sending.pause_seconds:
             self._pause(sending.pause_seconds)
+        if sending.stopped:
+            return await self._once_more(sending.claimed, sending.stopped)
         return sending.claimed
+
+    def _forgive(self, claimed: Claimed) -> None:
+        self._set_aside.pop(claimed.row.communication, None)
+        self._to_blame.discard(claimed.row.communication)
+
+    async def _once_more(self, claimed: Claimed, why: str) -> Claimed | None:
+        """The claim that ran into trouble, to go on with; `None` once that is its own, and others would wait for it.
+
+        It is set aside then as one of unknown outcome: that is looked up, and it is tried again behind the others.
+        """
+        if await self._neighbours_answer():
+            self._stops += 1
+        if self._stops < _MOST_STOPS:
+            return claimed
+        communication = claimed.row.communication
+        _log.error("send.set-aside", communication=communication, why=why, advice="others go on")
+        await self._doubt(claimed.row, why)
+        if self._set_aside.get(communication, math.inf) < self._taken:
+            self._to_blame.add(communication)
+        self._set_aside[communication] = self.context.clock.boot()
+        self._pauses = 0
+        return None
+
+    async def _neighbours_answer(self) -> bool:
+        """Whether both answer to questions that have nothing to do with the message at hand."""
+        context = self.context
+        try:
+            await context.fhir.find("Communication", context.policy.marker.search(PREPARATION), limit=1)
+        except (Temporary, Rejected):
+            return False
+        return await context.messages.is_open()
 
     def _pause(self, seconds: float) -> None:
         """Pushes the next slot back for all, longer each time in a row."""
@@ -169,7 +223,7 @@ class Lane:
     def _say_stopped(self, why: str | None) -> None:
         """One line when the lane stops, one when it goes on."""
         if why and not self.stopped:
-            _log.error("lane.stopped", why=why, advice="check metriport.api_key and metriport.base_url")
+            _log.error("lane.stopped", why=why, advice="it goes on by itself once that is mended")
         elif self.stopped and not why:
             _log.info("lane.goes-on")
         self.stopped = why

@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import structlog
 
-from adapter.domain.mark import Mark, has_foreign_mark, marks_on, newest
+from adapter.domain.attachment import has_attachments
+from adapter.domain.mark import Mark, Token, has_foreign_mark, marks_on, newest
 from adapter.domain.marker import is_shown
 from adapter.domain.ranking import Rank, priority_of
 from adapter.domain.resource import Resource, instant, obj, version_of
@@ -18,7 +19,8 @@ from adapter.domain.writeback import OVERWRITTEN, authors_own, instant_text, nee
 from adapter.pipelines.outbound.ask import say_withdrawn_late
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.unknown import unknown
-from adapter.pipelines.outbound.writeback import write_back
+from adapter.pipelines.outbound.writeback import is_left, write_back
+from adapter.ports.fhir import History
 
 _log = structlog.get_logger(__name__)
 
@@ -30,17 +32,22 @@ _MINDED = timedelta(days=1)
 
 @dataclass(frozen=True, kw_only=True)
 class Sighting:
-    """A Communication that a search or a doorbell showed. It may be stale; it carries no authority."""
+    """A Communication that a search or a doorbell showed. It may be stale; it carries no authority.
+
+    It `is_heavy` when something is attached: to read and upload that can take minutes.
+    """
 
     id: str
     rank: Rank
+    is_heavy: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
     """An open round: the Communication as read, and its row in `ready`.
 
-    It `may_have_gone` when nobody can tell: a mark may have been overwritten that neither ledger nor history keeps.
+    It `may_have_gone` when nobody can tell: a mark may have been overwritten that the history does not keep, and the
+    ledger, which may be young or have gone back to an older state, does not know.
     """
 
     communication: Resource = field(repr=False)
@@ -57,7 +64,9 @@ def sighting_of(communication: Resource, context: Context) -> Sighting:
     """The sighting of a search result; its age is that of the version that was found."""
     since = instant(obj(communication.get("meta")).get("lastUpdated")) or context.clock.now()
     return Sighting(
-        id=str(communication.get("id")), rank=Rank(priority=priority_of(communication), since=since)
+        id=str(communication.get("id")),
+        rank=Rank(priority=priority_of(communication), since=since),
+        is_heavy=has_attachments(communication),
     )
 
 
@@ -94,7 +103,7 @@ async def _compare(context: Context, sighting: Sighting, mark: Mark) -> bool:
     if row is None or claimed is not row:
         return claimed is not None
     now = context.clock.now()
-    if row.mark.progress > mark.progress and row.write_at is None:
+    if row.mark.progress > mark.progress and is_left(row, edited_at=sighting.rank.since, now=now):
         await context.ledger.change(row, row.state, now=now, event="behind", write_at=now)
     return False
 
@@ -128,31 +137,48 @@ async def mind_withdrawals(context: Context, *, in_flight: Container[str] = ()) 
         if row is None or row.message is None or not authors_own(communication, row.mark):
             continue
         await say_withdrawn_late(context, row)
-        if needs_write(communication, row) and row.write_at is None:
-            now = context.clock.now()
+        now = context.clock.now()
+        if needs_write(communication, row) and is_left(row, edited_at=sighting.rank.since, now=now):
             await context.ledger.change(row, row.state, now=now, event="behind", write_at=now)
 
 
 async def look(context: Context, sighting: Sighting) -> Wish | None:
     """Reads the Communication and does what it asks; gives the wish when a round is to open."""
     communication = await context.fhir.read("Communication", sighting.id)
+    rows = await context.ledger.all_of(sighting.id)
     if communication is None or not context.policy.marker.on(communication):
+        await _give_up(context, rows, known=None)
         return None
     if has_foreign_mark(communication):
         await _report_copy(context, sighting.id)
         return None
     past = await _past(context, communication)
-    known = await _known_mark(context, communication, past or [])
-    decision = decide(communication, known)
+    known = _known_mark(communication, rows, past)
+    decision = decide(communication, known, is_unconfirmed=_is_unconfirmed(rows, known))
     if decision.verdict is Verdict.PUT_BACK and known is not None:
         await _put_back(context, sighting, known, communication)
-    if decision.verdict is not Verdict.OPEN or await _is_answered(context, communication):
+    if decision.verdict is not Verdict.OPEN:
+        await _give_up(context, rows, known=known)
+        return None
+    if _is_answered(rows, communication):
         return None
     rank = sighting_of(communication, context).rank
     row = await context.ledger.open(sighting.id, round=decision.round, rank=rank, now=context.clock.now())
     if row is None:
         return None
-    return Wish(communication=communication, row=row, may_have_gone=known is None and past is None)
+    may_have_gone = not marks_on(communication) and not past.whole
+    return Wish(communication=communication, row=row, may_have_gone=may_have_gone)
+
+
+async def _give_up(context: Context, rows: Sequence[Transmission], *, known: Mark | None) -> None:
+    """Ends the round that was opened for a wish which is no longer there, and of which nothing was ever claimed."""
+    if not rows or rows[0].state is not State.READY or (known and known.round >= rows[0].round):
+        return
+    now = context.clock.now()
+    token = str(Token.mint(life=context.life, nonce=context.nonce(), resource_id=rows[0].communication))
+    await context.ledger.change(
+        rows[0], State.WITHDRAWN, now=now, event="withdrawn", token=token, ended_at=now
+    )
 
 
 async def _report_copy(context: Context, id: str) -> None:
@@ -163,32 +189,34 @@ async def _report_copy(context: Context, id: str) -> None:
     await context.ledger.note(id, round=1, what=_COPIED, now=context.clock.now())
 
 
-async def _past(context: Context, communication: Resource) -> list[Resource] | None:
-    """What was there before; `None` where something was, and the server keeps none of it."""
+async def _past(context: Context, communication: Resource) -> History:
+    """What was there before."""
     if communication.get("status") != PREPARATION or version_of(communication) == _FIRST_VERSION:
-        return []
+        return History(versions=[], whole=True)
     # A stale copy may have been saved over our mark, and the ledger may be young: only the history knows then.
-    return await context.fhir.history("Communication", str(communication["id"]))
+    kept = await context.fhir.history("Communication", str(communication["id"]))
+    return kept or History(versions=[], whole=False)
 
 
-async def _known_mark(context: Context, communication: Resource, past: Sequence[Resource]) -> Mark | None:
-    marks = marks_on(communication)
-    row = await context.ledger.newest(str(communication["id"]))
-    if row is not None and row.state is not State.READY:
-        marks.append(row.mark)
-    for version in past:
+def _known_mark(communication: Resource, rows: Sequence[Transmission], past: History) -> Mark | None:
+    # A row in `ready` is a round that was opened and never claimed: it stands for nothing yet.
+    marks = [*marks_on(communication), *(row.mark for row in rows if row.state is not State.READY)]
+    for version in past.versions:
         marks.extend(mark for mark in marks_on(version) if mark.fits(str(communication["id"])))
     return newest(marks)
 
 
-async def _is_answered(context: Context, communication: Resource) -> bool:
+def _is_unconfirmed(rows: Sequence[Transmission], known: Mark | None) -> bool:
+    return known is not None and any(row.is_unconfirmed and row.round == known.round for row in rows)
+
+
+def _is_answered(rows: Sequence[Transmission], communication: Resource) -> bool:
     """Whether this very version was refused or held, and only the writing of that still waits."""
-    row = await context.ledger.newest(str(communication["id"]))
     return (
-        row is not None
-        and row.state in {State.REFUSED, State.HELD}
-        and row.write_at is not None
-        and row.version == version_of(communication)
+        bool(rows)
+        and rows[0].state in {State.REFUSED, State.HELD}
+        and rows[0].write_at is not None
+        and rows[0].version == version_of(communication)
     )
 
 

@@ -25,6 +25,7 @@ def state_for(reason: Reason) -> State:
 
 async def park(context: Context, wish: Wish, reason: Reason) -> None:
     """Ends the round of a wish that was never claimed."""
+    context.uploads.forget(wish.row.communication)
     now = context.clock.now()
     state = state_for(reason)
     token = str(Token.mint(life=context.life, nonce=context.nonce(), resource_id=wish.row.communication))

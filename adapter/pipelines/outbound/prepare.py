@@ -16,13 +16,12 @@ from adapter.domain.resource import Resource
 from adapter.domain.text import normalise, utf16_length
 from adapter.domain.writeback import instant_text
 from adapter.errors import MappingError, Rejected
-from adapter.pipelines.outbound.contents import Attached, find_contents
+from adapter.pipelines.outbound.contents import Attached, find_contents, not_taken
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.patient import Subject, find_subject
 from adapter.pipelines.outbound.recipient import Address, find_address
 
 _MESSAGE = "outbound/message"
-_GONE = 404
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +166,7 @@ async def complete(context: Context, planned: Plan) -> Send | Reason:
         try:
             document_ids.append(await _upload(context, planned, content))
         except Rejected as refusal:
-            return _not_taken(content, refusal)
+            return not_taken(content.where, refusal)
     return render(context, planned, document_ids)
 
 
@@ -196,20 +195,17 @@ def render(context: Context, planned: Plan, document_ids: list[str]) -> Send:
     return Send(patient=planned.subject.metriport_id, body=body)
 
 
-def _not_taken(content: Content, refusal: Rejected) -> Reason:
-    detail = " ".join(refusal.issues)
-    if refusal.status == _GONE:
-        return reason("held-patient-gone", detail=detail)
-    return reason("refused-by-metriport", detail=f"{content.where}: {detail}")
-
-
 async def _upload(context: Context, planned: Plan, content: Content) -> str:
+    communication, patient = str(planned.communication.get("id")), planned.subject.metriport_id
+    earlier = context.uploads.find(communication, content, patient=patient)
+    if earlier is not None:
+        return earlier
     description = context.mappings.render(
         "outbound/document",
         communication=planned.communication,
         attachment=content,
         now=instant_text(context.clock.now()),
     )
-    return await context.documents.upload(
-        content, patient=planned.subject.metriport_id, description=description
-    )
+    document = await context.documents.upload(content, patient=patient, description=description)
+    context.uploads.keep(communication, content, patient=patient, document=document)
+    return document

@@ -28,10 +28,15 @@ class Queue:
 
     A Communication is *in work* from `take` until `finished` or `failed`. One that is sighted again meanwhile is
     looked at once more: what is known of it may be older than the sighting.
+
+    What has attachments, or failed before, may take minutes: of these no more than `most_slow` are taken at a time, so
+    that others are not kept waiting by them; and what failed before goes after what was never tried.
     """
 
+    most_slow: int = 3
     _waiting: dict[str, Sighting] = field(default_factory=dict)
     _in_work: set[str] = field(default_factory=set)
+    _slow: set[str] = field(default_factory=set)
     _failures: dict[str, Wait] = field(default_factory=dict)
     _taken: int = 0
 
@@ -47,14 +52,38 @@ class Queue:
             if sighting.id not in self._in_work
             and ((failure := self._failures.get(sighting.id)) is None or failure.until <= now)
             and (before is None or sighting.rank < before)
+            and (self._has_room or not self._is_slow(sighting))
         ]
         if not ready:
             return None
+        ready = [sighting for sighting in ready if sighting.id not in self._failures] or ready
         sighting = ready[goes_next([one.rank for one in ready], turn=self._taken)]
         self._taken += 1
         del self._waiting[sighting.id]
         self._in_work.add(sighting.id)
+        if self._is_slow(sighting):
+            self._slow.add(sighting.id)
         return sighting
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._slow) < self.most_slow
+
+    def _is_slow(self, sighting: Sighting) -> bool:
+        return sighting.is_heavy or sighting.id in self._failures
+
+    def may_go_on(self, sighting: Sighting) -> bool:
+        """Whether one in work, which turned out to be as it is sighted now, has a place among the slow if it needs one."""
+        if not self._is_slow(sighting) or sighting.id in self._slow:
+            return True
+        if self._has_room:
+            self._slow.add(sighting.id)
+            return True
+        return False
+
+    def prepared(self, communication: str) -> None:
+        """The Communication is in work still, and only waits for the lane."""
+        self._slow.discard(communication)
 
     def begin(self, communication: str) -> None:
         """The Communication is in work from now on, without a sighting."""
@@ -63,6 +92,7 @@ class Queue:
     def finished(self, communication: str) -> None:
         """The Communication is no longer in work."""
         self._in_work.discard(communication)
+        self._slow.discard(communication)
         self._failures.pop(communication, None)
 
     def claimed(self, communication: str) -> None:
@@ -86,11 +116,14 @@ class Queue:
         )
         self._failures[sighting.id] = wait
         self._in_work.discard(sighting.id)
+        self._slow.discard(sighting.id)
         self.add(sighting)
         return wait
 
     def ready_at(self) -> float | None:
-        """When the next of those that failed may be tried again; `None` when nothing waits for a time."""
+        """When the next of those that failed may be tried again; `None` when nothing waits for a time alone."""
+        if not self._has_room:
+            return None
         times = [wait.until for sighting, wait in self._failures.items() if sighting in self._waiting]
         return min(times, default=None)
 

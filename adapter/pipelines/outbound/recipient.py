@@ -43,12 +43,16 @@ class _Recipient:
 
 
 async def find_address(context: Context, communication: Resource) -> Address | Reason:
-    """The destination that the recipients state, or why there is not exactly one."""
+    """The destination that the recipients state, or why there is not exactly one.
+
+    Nobody is left out without a word: who states no destination has to be meant by an NPI at the others'.
+    """
     references = items(communication.get("recipient"))
     if not references:
         return reason("refused-no-recipient")
     stated: list[str] = []
     npis: list[str] = []
+    nowhere: list[str] = []
     for index, reference in enumerate(references):
         recipient = await _follow(context, communication, reference, where=f"recipient[{index}]")
         if isinstance(recipient, Reason):
@@ -56,17 +60,22 @@ async def find_address(context: Context, communication: Resource) -> Address | R
         found = await _stated(context, communication, recipient)
         if isinstance(found, Reason):
             return found
+        meant = [npi for person in recipient.people for npi in npis_of(person)]
+        if not found and not meant:
+            nowhere.append(recipient.where)
         stated.extend(found)
-        npis.extend(npi for person in recipient.people for npi in npis_of(person))
+        npis.extend(meant)
     destinations = distinct(stated)
     if len(destinations) > 1:
         return reason("refused-several-destinations", count=len(destinations))
     if not destinations:
         return reason("held-destination-unknown", why="no recipient states an OID or a Direct address")
-    meant = tuple(dict.fromkeys(npis))
-    if len(meant) > MOST_NPIS:
-        return reason("refused-too-many-npi", count=len(meant), limit=MOST_NPIS)
-    return Address(destination=destinations[0], npis=meant)
+    if nowhere:
+        return reason("held-destination-unknown", why=f"{nowhere[0]} states no OID, Direct address or NPI")
+    people = tuple(dict.fromkeys(npis))
+    if len(people) > MOST_NPIS:
+        return reason("refused-too-many-npi", count=len(people), limit=MOST_NPIS)
+    return Address(destination=destinations[0], npis=people)
 
 
 async def _follow(

@@ -9,7 +9,7 @@ missing from the account; it then finds its own message taken, and is told by th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -82,9 +82,14 @@ _Reading = dict[tuple[int, int], Verdict]
 
 @dataclass(kw_only=True)
 class Resolver:
-    """Resolves unknown outcomes, and remembers the readings of the list that have to be confirmed by a second one."""
+    """Resolves unknown outcomes, and remembers the readings of the list that have to be confirmed by a second one.
+
+    `is_excused` tells of a Communication whether more than the attempts that each has may be made for it: where nothing
+    but the account kept it from going, that decides no end.
+    """
 
     context: Context
+    is_excused: Callable[[str], bool] = lambda _: False
     _earlier: dict[tuple[str, str], tuple[float, _Reading]] = field(default_factory=dict)
 
     async def resolve(self, row: Transmission) -> list[Prepared]:
@@ -105,8 +110,16 @@ class Resolver:
                 error=type(trouble).__name__,
                 detail=str(trouble),
             )
-            await self._later([row], _patience(self.context, row, trouble), event="still-unknown")
+            await self._put_off(row, trouble)
             return []
+
+    async def _put_off(self, row: Transmission, trouble: Exception) -> None:
+        """Tried again later, for days if need be; what Metriport refuses to tell of this very patient is for a person."""
+        if not (isinstance(trouble, Rejected) and trouble.issues):
+            await self._later([row], _patience(self.context, row, trouble), event="still-unknown")
+            return
+        case = _Case(row=row, present=None, recalled=Recalled(patient=row.patient))
+        await self._read_again([case], f"Metriport refuses its list: {' '.join(trouble.issues)}")
 
     async def _resolve(self, row: Transmission) -> list[Prepared]:
         context, began = self.context, self.context.clock.now()
@@ -165,7 +178,7 @@ class Resolver:
             if case.row.checks >= MOST_READINGS:
                 await _hold(self.context, case, f"{why}, after {case.row.checks} readings")
         rows = [case.row for case in cases]
-        pause = min(_APART * 2 ** max(0, min(row.checks for row in rows) - 1), _LONGEST_PAUSE)
+        pause = _pause_after(min(row.checks for row in rows))
         await self._later(rows, pause, event="still-unknown", readings=1)
 
     async def _later(
@@ -197,7 +210,7 @@ class Resolver:
         if present is None or authors_own(present, row.mark) or not context.policy.marker.on(present):
             await withdraw(context, row, present)
             return []
-        if row.attempt >= MOST_ATTEMPTS:
+        if row.attempt >= MOST_ATTEMPTS and not self.is_excused(row.communication):
             await _hold(context, case, f"after {row.attempt} attempts Metriport's list does not show it")
             return []
         if context.policy.after_unknown == "hold":
@@ -211,13 +224,15 @@ class Resolver:
             )
             return []
         now = context.clock.now()
+        # The FHIR server may refuse the claim: it is not tried ever faster than the list is read.
+        again_at = now + max(_UNTIL_CLAIMED, _pause_after(row.checks))
         shown = await context.ledger.change(
-            row, row.state, now=now, event="not-sent", due_at=now + _UNTIL_CLAIMED, note=case.note
+            row, row.state, now=now, event="not-sent", due_at=again_at, note=case.note, checks=row.checks + 1
         )
         if shown is None:
             return []
         wish = Wish(communication=present, row=replace(shown, version=row.version or case.recalled.version))
-        return [Prepared(wish=wish, send=case.recalled.send)]
+        return [Prepared(wish=wish, send=case.recalled.send, at=context.clock.boot())]
 
 
 async def witness(context: Context, message_id: str) -> None:
@@ -333,6 +348,11 @@ async def _hold(context: Context, case: _Case, why: str, *, candidates: Sequence
     )
     if held:
         await tell(context, held, communication=case.present, candidates=candidates)
+
+
+def _pause_after(readings: int) -> timedelta:
+    doubled: int = 2 ** min(max(readings - 1, 0), MOST_READINGS)
+    return min(_APART * doubled, _LONGEST_PAUSE)
 
 
 def _patience(context: Context, row: Transmission, trouble: Exception) -> timedelta:

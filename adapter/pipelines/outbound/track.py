@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Awaitable, Callable, Container
 from datetime import timedelta
 from typing import Final
 
@@ -12,6 +12,7 @@ from adapter.domain import pauses
 from adapter.domain.message import Message, MessageState
 from adapter.domain.reasons import reason
 from adapter.domain.transmission import ENDED, IN_FLIGHT, State, Transmission
+from adapter.errors import AdapterError, ConfigError, place
 from adapter.pipelines.outbound.ask import ask
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.insist import present_row
@@ -25,6 +26,7 @@ _log = structlog.get_logger(__name__)
 STATE_FOR: Final = {MessageState.COMPLETED: State.COMPLETED, MessageState.FAILED: State.FAILED}
 _LONGEST_PAUSE: Final = timedelta(hours=6)
 _FIRST_PAUSE: Final = timedelta(seconds=30)
+_MOST_AT_ONCE: Final = 50
 
 
 async def absorb(context: Context, status: FinalStatus) -> None:
@@ -85,6 +87,35 @@ async def due(context: Context, row: Transmission) -> None:
         await write_back(context, row)
     elif row.state is State.SENT:
         await poll(context, row)
+
+
+async def each_due(context: Context, step: Callable[[Transmission], Awaitable[None]]) -> None:
+    """Takes the step of every row whose time has come. What one runs into keeps no other from its own.
+
+    Raises:
+        ConfigError: a step did: the process has to end.
+        Exception: what the last one ran into, when no step was taken: then all go slower.
+    """
+    well, failure = 0, None
+    for row in await context.ledger.due(context.clock.now(), limit=_MOST_AT_ONCE):
+        try:
+            await step(row)
+            well += 1
+        except ConfigError:
+            raise
+        except Exception as error:  # noqa: BLE001  # one bad message must not stop another
+            if not isinstance(error, AdapterError):
+                # A traceback shows text that may be the patient's.
+                _log.error(
+                    "transmission.failed",
+                    communication=row.communication,
+                    error=type(error).__name__,
+                    at=place(error),
+                )
+            failure = error
+            await put_off(context, row, error)
+    if failure and not well:
+        raise failure
 
 
 async def put_off(context: Context, row: Transmission, error: Exception) -> None:

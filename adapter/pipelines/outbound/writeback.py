@@ -24,6 +24,9 @@ _ATTEMPTS = 6
 _FIRST_PAUSE = timedelta(seconds=15)
 _LONGEST_PAUSE = timedelta(minutes=5)
 _AFTER_REFUSAL = timedelta(days=1)
+_REFUSED = "write-refused"
+# What the adapter may do at all: nothing that an edit of this one resource would change.
+_NO_ACCESS = frozenset({401, 403})
 
 
 async def write_back(
@@ -40,15 +43,24 @@ async def write_back(
         await _later(context, row, pauses.after(error, patience(row, now=now), now=now), "write-waits")
         return None
     except Rejected as refusal:
-        _log.error(
+        is_news = all(event.what != _REFUSED for event in await context.ledger.timeline(row.communication))
+        (_log.error if is_news else _log.info)(
             "communication.write-refused",
             communication=row.communication,
             status=refusal.status,
             advice="the outcome is kept in the ledger; mend the resource or the server's rules",
         )
-        await _later(context, row, _AFTER_REFUSAL, "write-refused")
+        soon = patience(row, now=context.clock.now())
+        await _later(context, row, soon if refusal.status in _NO_ACCESS else _AFTER_REFUSAL, _REFUSED)
         return None
     return resource
+
+
+def is_left(row: Transmission, *, edited_at: datetime, now: datetime) -> bool:
+    """Whether no write-back is due, or one that was refused waits for an edit, and that has come."""
+    if row.write_at is None:
+        return True
+    return row.write_at - now > 2 * _LONGEST_PAUSE and edited_at > row.write_at - _AFTER_REFUSAL
 
 
 def patience(row: Transmission, *, now: datetime) -> timedelta:

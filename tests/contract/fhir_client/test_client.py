@@ -12,6 +12,7 @@ from adapter.domain.resource import Resource, version_of
 from adapter.errors import Conflict, Rejected
 from adapter.fhir.answers import is_absent
 from adapter.fhir.client import FhirClient
+from adapter.ports.fhir import History
 from tests.contract.fhir_client.servers import Server
 
 SYSTEM = "urn:example:test"
@@ -125,7 +126,7 @@ def test_a_former_version_can_be_read(server: Server, own: str) -> None:
 
 
 def test_the_history_has_all_versions_newest_first(server: Server, own: str) -> None:
-    async def work(fhir: FhirClient) -> list[Resource] | None:
+    async def work(fhir: FhirClient) -> History | None:
         await fhir.put(communication(own))
         await fhir.put(communication(own, status="stopped"))
         await fhir.delete("Communication", own)
@@ -135,7 +136,8 @@ def test_the_history_has_all_versions_newest_first(server: Server, own: str) -> 
     history = server.run(work)
 
     assert history is not None
-    assert [(version_of(version), version["status"]) for version in history] == [
+    assert history.whole
+    assert [(version_of(version), version["status"]) for version in history.versions] == [
         ("4", "on-hold"),
         ("2", "stopped"),
         ("1", "completed"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adapter.domain.canonical import DIRECTION_SYSTEM
+from adapter.domain.canonical import DIRECTION_SYSTEM, REASON_SYSTEM
 from adapter.domain.mark import End
 from adapter.domain.marker import Marker, wants_resend
 from adapter.domain.orders import cancelled, retried
@@ -65,3 +65,14 @@ def test_what_is_not_ours_to_send_is_left_alone(other: dict[str, Any]) -> None:
         retried(communication(status="stopped", **other), MARKER, resend=False)
     with pytest.raises(Unresolved):
         cancelled(communication(**other), MARKER)
+
+
+def test_what_was_given_up_is_sent_again_only_when_that_is_said() -> None:
+    unconfirmed = concept(REASON_SYSTEM, "delivery-unconfirmed")
+    given_up = communication(status="stopped", statusReason=unconfirmed)
+
+    with pytest.raises(Unresolved, match=r"may have been delivered.*--resend"):
+        retried(given_up, MARKER, resend=False)
+    wish = retried(given_up, MARKER, resend=True)
+
+    assert decide(wish, mark(message="m1"), is_unconfirmed=True).verdict is Verdict.OPEN

@@ -145,3 +145,12 @@ def test_deciding_takes_any_json(resource: dict[str, Any], known: Mark | None) -
 
     if resource.get("status") != "preparation":
         assert found.verdict is not Verdict.OPEN
+
+
+@pytest.mark.parametrize(("category", "verdict"), [(None, Verdict.PUT_BACK), (RESEND, Verdict.OPEN)])
+def test_what_was_never_acknowledged_is_wished_for_again_with_the_instruction(
+    category: object, verdict: Verdict
+) -> None:
+    found = decide(communication(category=category), mark(round=3, message="m1"), is_unconfirmed=True)
+
+    assert found == Decision(verdict=verdict, round=4 if verdict is Verdict.OPEN else 3)
