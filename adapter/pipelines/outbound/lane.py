@@ -146,7 +146,10 @@ class Lane:
             self._pause(0.0)
             if isinstance(trouble, Rejected):
                 self._say_stopped(str(trouble))
-            return await self._once_more(claimed, str(trouble))
+            once_more = await self._once_more(claimed, str(trouble))
+            if once_more is None:
+                self._say_stopped(None)  # nothing was refused to the account
+            return once_more
         if wanted is None:
             return None
         started = self.context.clock.boot()
@@ -208,8 +211,9 @@ class Lane:
     async def _neighbours_answer(self) -> bool:
         """Whether both answer to questions that have nothing to do with the message at hand."""
         context = self.context
+        nothing = [*context.policy.marker.search(PREPARATION), ("_id", "none")]
         try:
-            await context.fhir.find("Communication", context.policy.marker.search(PREPARATION), limit=1)
+            _ = [one async for one in context.fhir.search("Communication", nothing)]
         except (Temporary, Rejected):
             return False
         return await context.messages.is_open()
