@@ -11,13 +11,14 @@ from adapter.domain.canonical import COMMUNICATION_ID, REASON_SYSTEM
 from adapter.domain.mark import End, Mark, marks_on, newest, with_mark
 from adapter.domain.marker import wants_resend, without_resend
 from adapter.domain.resource import Resource, codings, entries, items, version_of
-from adapter.domain.rounds import PREPARATION, STATUS_OF_END, Verdict, decide, is_our_status
+from adapter.domain.rounds import IN_PROGRESS, PREPARATION, STATUS_OF_END, Verdict, decide, is_our_status
 from adapter.domain.transmission import END_OF, State, Transmission
 
 OVERWRITTEN: Final = (
     "An older copy was saved over this Communication while it was under way; the adapter put its fields back."
 )
 
+TAKEN_BACK: Final = "It was taken back before it was sent; an older copy was saved over that."
 _EDITED: Final = "what was changed after that was not"
 
 
@@ -61,7 +62,8 @@ def written(communication: Resource, transmission: Transmission) -> Resource:
     """The Communication with the adapter's fields as the transmission now has them; all else as it was.
 
     The author's own decision on `status` stays, a later round's status stays, and so does a new wish: then the mark
-    and the identifier are all that is written.
+    and the identifier are all that is written. One that was taken back, and of which an older copy was saved over that,
+    is not left as if it were on its way.
     """
     edited = copy.deepcopy(communication)
     edited["extension"] = with_mark(communication, transmission.mark)
@@ -73,6 +75,8 @@ def written(communication: Resource, transmission: Transmission) -> Resource:
     if status is not None:
         edited["status"] = status
     _set(edited, "statusReason", _status_reason(communication, transmission))
+    if transmission.state is State.WITHDRAWN and communication.get("status") == IN_PROGRESS:
+        edited |= {"status": "not-done", "statusReason": {"text": TAKEN_BACK}}
     _set_moments(edited, transmission, marks_on(communication))
     if wants_resend(communication):
         _set(edited, "category", without_resend(communication))
@@ -149,7 +153,9 @@ def _status_reason(communication: Mapping[str, Any], transmission: Transmission)
 def _is_ours(concept: Mapping[str, Any]) -> bool:
     coded = [coding.get("system") == REASON_SYSTEM for coding in codings(concept)]
     said = str(concept.get("text"))
-    return any(coded) or (not coded and any(sentence in said for sentence in (OVERWRITTEN, _EDITED)))
+    return any(coded) or (
+        not coded and any(sentence in said for sentence in (OVERWRITTEN, TAKEN_BACK, _EDITED))
+    )
 
 
 def needs_write(communication: Resource, transmission: Transmission) -> bool:

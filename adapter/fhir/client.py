@@ -169,10 +169,21 @@ class FhirClient:
                 id, content_type=content_type, content=content(), security_context=security_context
             )
         path = wire.location("Binary", id)
+        if binary.goes_raw(content_type, size=size):
+            raw = binary.Raw(
+                content_type=content_type, content=content(), size=size, security_context=security_context
+            )
+            try:
+                await self._fhir.store(path, raw)
+            except Rejected as refusal:
+                if refusal.status != 415:  # noqa: PLR2004  # Unsupported Media Type
+                    raise
+            else:
+                return None
         document = binary.Document(
             id, content_type=content_type, content=content(), size=size, security_context=security_context
         )
-        await self._fhir.store(path, document, length=document.length)
+        await self._fhir.store(path, document)
         return None
 
     async def create(

@@ -6,7 +6,7 @@ Stock fhirpy opens a new aiohttp session for each call, cannot send `If-Match` a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +20,7 @@ from adapter.domain.resource import text
 from adapter.errors import Rejected, Temporary
 from adapter.fhir import wire
 from adapter.fhir.answers import Answer, error_in
+from adapter.fhir.binary import Body
 
 TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
 WHOLE_SECONDS: Final = 60.0
@@ -131,12 +132,12 @@ class Transport(AsyncFHIRClient):
         answer = await self._large(request, what=what, most_bytes=most_bytes)
         return answer.body, answer.headers.get("content-type", "")
 
-    async def store(self, path: str, content: AsyncIterable[bytes], *, length: int) -> None:
-        """Puts FHIR JSON of that length, as it is made. Raises as `request` does."""
+    async def store(self, path: str, content: Body) -> None:
+        """Puts the content as it is made. Raises as `request` does."""
         headers = {
             **self._build_request_headers(),
-            "Content-Type": wire.FHIR_JSON,
-            "Content-Length": str(length),
+            **content.headers,
+            "Content-Length": str(content.length),
             "Prefer": "return=minimal",
         }
         url = self._build_request_url(path, None)

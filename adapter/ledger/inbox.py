@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -25,38 +27,26 @@ class Inbox:
     _database: Database
 
     @whole
-    async def keep(self, delivery: Delivery) -> None:
-        """Commits the delivery. A known one is opened again with its newest body, never skipped.
+    async def keep(self, delivery: Delivery) -> str:
+        """Commits the delivery; gives the id that it has here. A known one is opened again, never skipped.
 
         Its tries still count; its time stays that of the first call, and so does the call that it was made anew from.
+        While it is still worked on, other links than the kept ones, which may live yet, stand beside them.
         """
-        values = {
-            "kind": delivery.kind,
-            "received_at": delivery.received_at,
-            "body": delivery.body,
-            "done": False,
-            "note": None,
-            "tries": delivery.tries,
-            "due_at": None,
-        }
-        more = sa.case((deliveries.c.tries > delivery.tries, deliveries.c.tries), else_=delivery.tries)
-        same = deliveries.c.delivery_id == delivery.delivery_id
-        first = sa.case(
-            (deliveries.c.received_at < delivery.received_at, deliveries.c.received_at),
-            else_=delivery.received_at,
-        )
-        call = sa.func.coalesce(delivery.call, deliveries.c.call)
-        opened = {**values, "tries": more, "received_at": first, "call": call}
-        again = sa.update(deliveries).where(same).values(opened)
-        new = {
-            "delivery_id": delivery.delivery_id,
-            "message": delivery.message,
-            "call": delivery.call,
-            **values,
-        }
         async with self._database.writing() as connection:
-            if await insert_once(connection, deliveries, new) is None:
-                await connection.execute(again)
+            if await _opened(connection, delivery):
+                return delivery.delivery_id
+            same = deliveries.c.delivery_id == delivery.delivery_id
+            known = rows.delivery((await connection.execute(sa.select(deliveries).where(same))).one())
+            beside = replace(
+                delivery,
+                delivery_id=f"{delivery.delivery_id}+{hashlib.sha256(delivery.body).hexdigest()[:16]}",
+                received_at=min(known.received_at, delivery.received_at),
+                tries=max(known.tries, delivery.tries),
+                call=delivery.call or known.call or delivery.delivery_id,
+            )
+            await _opened(connection, beside)
+            return beside.delivery_id
 
     @whole
     async def waiting(
@@ -138,6 +128,43 @@ class Inbox:
         async with self._database.writing() as connection:
             await alone_with(connection, status.message)
             await insert_once(connection, statuses, values)
+
+
+async def _opened(connection: AsyncConnection, delivery: Delivery) -> bool:
+    """Keeps it, or opens it again; `False` for one that is open with another body."""
+    values = {
+        "kind": delivery.kind,
+        "received_at": delivery.received_at,
+        "body": delivery.body,
+        "done": False,
+        "note": None,
+        "tries": delivery.tries,
+        "due_at": None,
+    }
+    new = {
+        "delivery_id": delivery.delivery_id,
+        "message": delivery.message,
+        "call": delivery.call,
+        **values,
+    }
+    if await insert_once(connection, deliveries, new) is not None:
+        return True
+    more = sa.case((deliveries.c.tries > delivery.tries, deliveries.c.tries), else_=delivery.tries)
+    first = sa.case(
+        (deliveries.c.received_at < delivery.received_at, deliveries.c.received_at),
+        else_=delivery.received_at,
+    )
+    call = sa.func.coalesce(delivery.call, deliveries.c.call)
+    again = (
+        sa.update(deliveries)
+        .where(
+            deliveries.c.delivery_id == delivery.delivery_id,
+            sa.or_(deliveries.c.done, deliveries.c.body == delivery.body),
+        )
+        .values({**values, "tries": more, "received_at": first, "call": call})
+        .returning(deliveries.c.id)
+    )
+    return (await connection.execute(again)).first() is not None
 
 
 @cache

@@ -179,8 +179,12 @@ class Slots(Protocol):
 class Inbox(Protocol):
     """Webhook calls, kept before they are answered."""
 
-    async def keep(self, delivery: Delivery) -> None:
-        """Commits the delivery. A known one is opened again, never skipped."""
+    async def keep(self, delivery: Delivery) -> str:
+        """Commits the delivery; gives the id that it has here. A known one is opened again, never skipped.
+
+        One that is still worked on and comes again with other links has these kept beside the first, as a delivery of
+        their own: either may be the ones that live.
+        """
         ...
 
     async def waiting(

@@ -476,3 +476,42 @@ def test_a_ledger_that_is_away_at_the_wrong_moment_loses_nothing() -> None:
 
     assert len(inbound(clinic)) == 1
     assert set(versions(clinic).values()) == {1}
+
+
+@pytest.mark.parametrize("newer", ["dead", "fresh"])
+def test_links_that_come_again_under_the_same_id_stand_beside_the_first(newer: str) -> None:
+    """Whichever of them live bring the message, once; links that live are not replaced by dead ones."""
+    links: list[bytes] = []
+
+    def is_dead(request: Request, _now: datetime) -> Response | None:
+        dead = links[-1] if newer == "dead" else links[0]
+        return (
+            Response(status=403)
+            if request.path.startswith("/_files/") and request.query.encode() in dead
+            else None
+        )
+
+    async def visit(clinic: Site) -> None:
+        assert clinic.adapter is not None
+        ledger = clinic.adapter.context.ledger
+        clinic.cut(fhir_server=True)
+        clinic.metriport.add_fault("*", "*", "webhook-again")
+        clinic.metriport.receive(clinic.clock.now(), **message(attachments=None))
+        clinic.metriport.clear_faults()
+        await clinic.passes(75)
+        waiting = await ledger.unfinished(
+            kind="message.received", first=clinic.clock.now() - timedelta(hours=1), last=clinic.clock.now()
+        )
+        links.extend(one.body for one in waiting)
+        assert len(links) == 2
+        clinic.stand_in(clinic.metriport, is_dead)
+        clinic.cut()
+        await clinic.passes(200)
+        for one in waiting:
+            assert not await ledger.unfinished(kind=one.kind, first=one.received_at, last=clinic.clock.now())
+
+    clinic = at(visit)
+
+    assert len(inbound(clinic)) == 1
+    assert set(versions(clinic).values()) == {1}
+    assert _asked_again(clinic) == (newer == "fresh")

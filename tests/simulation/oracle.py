@@ -27,6 +27,7 @@ _STATUS_OF: Final = {
     End.FAILED: "stopped",
     End.HELD: "on-hold",
     End.REFUSED: "not-done",
+    End.WITHDRAWN: "not-done",  # where an older copy was saved over the author's own
 }
 
 
@@ -229,17 +230,18 @@ def _wishes(histories: dict[str, list[_Version]], judgement: Judgement) -> None:
                 continue
             if not _is_asked_for(versions[: version.number - 1], present.round):
                 judgement.unexpected.append(f"{letter} round {present.round} rests on no wish")
-            if not _has_ended(versions[: version.number], present.round - 1):
+            if not _has_ended(versions[: version.number], before=present.round):
                 judgement.unexpected.append(
                     f"{letter} round {present.round} begins before the one before has ended"
                 )
         _answered(letter, versions, judgement)
 
 
-def _has_ended(versions: list[_Version], round_: int) -> bool:
-    """Whether the round had come to its end; one that was taken back before it was claimed never had a mark."""
-    ends = [mark.end for version in versions for mark in version.marks if mark.round == round_]
-    return any(ends) if ends else any(version.taken_back for version in versions)
+def _has_ended(versions: list[_Version], *, before: int) -> bool:
+    """Whether the last round before that one had come to its end; one that was never claimed has no mark."""
+    marks = [mark for version in versions for mark in version.marks if mark.round < before]
+    last = max((mark.round for mark in marks), default=0)
+    return not marks or any(mark.end for mark in marks if mark.round == last)
 
 
 def _is_asked_for(versions: list[_Version], round_: int) -> bool:

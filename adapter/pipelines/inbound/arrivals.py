@@ -68,8 +68,8 @@ async def _wait_for_links(context: Context, delivery: Delivery) -> bool:
 
 
 def _known_as(delivery: Delivery) -> str:
-    """The message's id, once that is known."""
-    return delivery.message or delivery.delivery_id
+    """The message's id, once that is known; before that the call's."""
+    return delivery.message or delivery.call or delivery.delivery_id
 
 
 def _name_of(context: Context, delivery: Delivery) -> str:

@@ -90,7 +90,7 @@ async def _ask_by_id(context: Context, deliveries: Sequence[Delivery]) -> list[D
             elif not isinstance(made, str):
                 await _refused(context, delivery, made)
             elif made == delivery.delivery_id:
-                await pause(context, delivery, "links-dead")  # with fresh links it is open again, and at once
+                await pause(context, delivery, "links-dead")  # with the very links that are dead
             else:
                 _log.info("delivery.asked-again", delivery=delivery.delivery_id)
                 await context.ledger.done(delivery, note=_ASKED_AGAIN)
@@ -213,8 +213,7 @@ async def _one_made_anew(context: Context, call: _Call) -> str | None:
     if made is None or made.kind != RECEIVED:
         _log.warning("delivery.made-anew-unreadable", delivery=call.id)
         return None
-    await context.ledger.keep(replace(made, tries=call.tries, call=call.id))
-    return made.delivery_id
+    return await context.ledger.keep(replace(made, tries=call.tries, call=call.id))
 
 
 async def _refused(context: Context, delivery: Delivery, error: Temporary | Rejected) -> None:

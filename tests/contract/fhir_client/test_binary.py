@@ -61,6 +61,15 @@ SHAPES = {
     "text": ("text/plain; charset=UTF-8", "Zoë — 5 °C\r\n".encode()),
     "JSON": ("application/json", b'{"resourceType": "Binary", "data": "eA=="}'),
     "FHIR JSON": ("application/fhir+json", b'{"resourceType": "Patient", "id": "x"}'),
+    "CDA": ("text/xml", b'<ClinicalDocument xmlns="urn:hl7-org:v3"/>'),
+    "XML": ("application/xml", b'<Patient xmlns="http://hl7.org/fhir"/>'),
+    "old FHIR JSON": ("application/json+fhir", b'{"resourceType": "Patient", "id": "x"}'),
+    "old FHIR XML": ("application/xml+fhir", b'<Patient xmlns="http://hl7.org/fhir"/>'),
+    "text JSON": ("text/json", b'{"resourceType": "Binary", "data": "eA=="}'),
+    "HTML": ("text/html; charset=utf-8", b"<p>Seen.</p>"),
+    "several parts": ("multipart/mixed; boundary=x", b"--x\r\n\r\none\r\n--x--\r\n"),
+    "upper case": ("IMAGE/PNG", BLOCK),
+    "HL7 v2": ("x-application/hl7-v2+er7", b"MSH|^~\\&|\r"),
     "FHIR XML": ("application/fhir+xml", b'<Patient xmlns="http://hl7.org/fhir"/>'),
     "FHIR NDJSON": ("application/fhir+ndjson", b'{"resourceType": "Patient"}\n' * 2),
     "PDF": ("application/pdf", b"%PDF-1.7\n%\x00\x00\xe2\xe3\x00" + BLOCK),
@@ -175,16 +184,45 @@ def test_45_mb_are_stored_without_being_held(request: pytest.FixtureRequest, own
     assert read == size
 
 
+async def _sent(content: bytes, **facts: Any) -> tuple[bytes, bytes]:
+    """Head and body of the request that stores it."""
+    async with loopback(saying(answer(201))) as heard, httpx.AsyncClient(trust_env=False) as http:
+        fhir = FhirClient(http, heard.base_url, authorization="Bearer x", now=lambda: NOW)
+        await storing("b-1", content, **facts)(fhir)
+        [asked] = heard.requests
+        head, _, body = asked.partition(b"\r\n\r\n")
+        return head, body
+
+
+@pytest.mark.parametrize("content", [b"x", BLOCK], ids=len)
+def test_bytes_are_sent_raw_with_their_type_and_whose_they_are(content: bytes) -> None:
+    head, sent = asyncio.run(_sent(content))
+
+    lines = head.decode().lower().split("\r\n")
+    assert sent == content
+    assert lines[0] == "put /binary/b-1 http/1.1"
+    assert {
+        f"content-length: {len(content)}",
+        "content-type: application/pdf",
+        f"x-security-context: {OWNER}".lower(),
+        "authorization: bearer x",
+        "prefer: return=minimal",
+    } <= set(lines)
+
+
+def test_a_server_that_takes_no_raw_bytes_is_given_the_resource() -> None:
+    script = scripted(httpx.Response(415), httpx.Response(201))
+
+    script.server.run(storing("b-1", b"xyz"))
+
+    kinds = [request.headers["content-type"] for request in script.asked]
+    assert kinds == ["application/pdf", "application/fhir+json"]
+    assert json.loads(script.asked[1].content)["data"] == b64encode(b"xyz").decode()
+
+
 @pytest.mark.parametrize("content", [b"", b"x", b"xy", b"xyz", BLOCK], ids=len)
 def test_what_is_sent_is_a_resource_of_the_announced_length(content: bytes) -> None:
-    async def run() -> bytes:
-        async with loopback(saying(answer(201))) as heard, httpx.AsyncClient(trust_env=False) as http:
-            fhir = FhirClient(http, heard.base_url, authorization="Bearer x", now=lambda: NOW)
-            await storing("b-1", content)(fhir)
-            [asked] = heard.requests
-            return asked
-
-    head, _, sent = asyncio.run(run()).partition(b"\r\n\r\n")
+    head, sent = asyncio.run(_sent(content, content_type="application/x-www-form-urlencoded"))
     length = re.search(rb"(?i)content-length: (\d+)", head)
     assert length is not None
     assert int(length[1]) == len(sent)
@@ -195,7 +233,7 @@ def test_what_is_sent_is_a_resource_of_the_announced_length(content: bytes) -> N
     assert json.loads(sent) == {
         "resourceType": "Binary",
         "id": "b-1",
-        "contentType": "application/pdf",
+        "contentType": "application/x-www-form-urlencoded",
         "securityContext": {"reference": OWNER},
         **({"data": b64encode(content).decode()} if content else {}),
     }

@@ -57,14 +57,32 @@ async def test_a_known_delivery_is_opened_again_with_its_newest_body(ledger: Sto
 
 
 @on_ledger
-async def test_what_came_again_while_it_was_worked_on_stays_open(ledger: Store) -> None:
-    first, again = delivery(body=b"old link"), delivery(body=b"new link")
-    await ledger.keep(first)
-    await ledger.keep(again)
+async def test_what_comes_again_while_it_is_worked_on_has_its_links_kept_beside_the_first(
+    ledger: Store,
+) -> None:
+    first, again = delivery(body=b"a link"), delivery(seconds=60, body=b"another link")
+    assert await ledger.keep(first) == "d1"
+    await ledger.later(replace(first, tries=3), due_at=after(1), note="the link is dead")
 
-    await ledger.done(first, note="done")
+    ids = [await ledger.keep(again), await ledger.keep(again), await ledger.keep(replace(first, tries=1))]
 
-    assert await ledger.waiting(now=NOW, limit=5) == [again]
+    beside = replace(again, delivery_id=ids[0], received_at=first.received_at, tries=3, call="d1")
+    assert ids == [ids[0], ids[0], "d1"]
+    assert ids[0] != "d1"
+    assert await ledger.waiting(now=NOW, limit=5) == [replace(first, tries=3), beside]
+    assert await ledger.of_call("d1") == [replace(first, tries=3), beside]
+
+    await ledger.done(replace(first, tries=3), note="done")
+    assert await ledger.waiting(now=NOW, limit=5) == [beside]
+
+
+@on_ledger
+async def test_what_was_made_anew_and_comes_again_is_known_by_the_same_call(ledger: Store) -> None:
+    await ledger.keep(replace(delivery("d2", body=b"a link"), call="d1"))
+
+    beside = await ledger.keep(delivery("d2", body=b"another link"))
+
+    assert [one.delivery_id for one in await ledger.of_call("d1")] == ["d2", beside]
 
 
 @on_ledger
@@ -99,6 +117,7 @@ async def test_what_was_made_anew_is_known_by_the_call_that_it_was_made_from(led
     made = replace(delivery("d2"), call="d1")
     await ledger.keep(delivery("d1"))
     await ledger.keep(made)
+    await ledger.done(made, note="done")
 
     await ledger.keep(delivery("d2", body=b"the push of the same"))
 
@@ -119,16 +138,26 @@ async def test_what_could_not_be_done_now_waits_for_its_time(ledger: Store) -> N
 
 @on_ledger
 async def test_what_came_again_meanwhile_is_due_at_once(ledger: Store) -> None:
-    first, again = delivery(body=b"old link"), delivery(seconds=5, body=b"new link")
+    first = delivery(body=b"old link")
     await ledger.keep(first)
     await ledger.later(replace(first, tries=1), due_at=after(600), note="the link is dead")
+
+    await ledger.keep(delivery(seconds=5, body=b"old link"))
+
+    assert await ledger.waiting(now=after(5), limit=5) == [replace(first, tries=1)]
+
+
+@on_ledger
+async def test_what_was_done_and_came_again_is_not_put_off_by_who_saw_it_before(ledger: Store) -> None:
+    first, again = delivery(body=b"old link"), delivery(seconds=5, body=b"new link")
+    await ledger.keep(first)
+    await ledger.done(first, note="done")
     await ledger.keep(again)
 
     await ledger.later(first, due_at=after(600), note="the link is dead")
+    await ledger.done(first, note="done")
 
-    assert await ledger.waiting(now=after(5), limit=5) == [
-        replace(again, tries=1, received_at=first.received_at)
-    ]
+    assert await ledger.waiting(now=after(5), limit=5) == [replace(again, received_at=first.received_at)]
 
 
 @on_ledger

@@ -25,6 +25,7 @@ from adapter.domain.rounds import Verdict, decide
 from adapter.domain.transmission import ENDED, State, Transmission
 from adapter.domain.writeback import (
     OVERWRITTEN,
+    TAKEN_BACK,
     authors_own,
     instant_text,
     needs_write,
@@ -309,7 +310,19 @@ def test_preparation_is_never_a_decision_against_us() -> None:
     assert not authors_own(communication(), mark())
 
 
-@pytest.mark.parametrize("status", ["stopped", "entered-in-error", "in-progress", "preparation"])
+def test_what_was_taken_back_is_not_left_as_if_it_were_on_its_way() -> None:
+    """Its author's decision is lost where an older copy was saved over it."""
+    row = transmission(state=State.WITHDRAWN)
+
+    after = written(claimed("in-progress"), row)
+
+    assert (after["status"], after["statusReason"]) == ("not-done", {"text": TAKEN_BACK})
+    assert not needs_write(after, row)
+    again = written({**after, "status": "preparation"}, transmission(state=State.CLAIMED, round=2))
+    assert "statusReason" not in again
+
+
+@pytest.mark.parametrize("status", ["stopped", "entered-in-error", "preparation"])
 def test_a_withdrawn_round_leaves_the_status_to_the_author(status: str) -> None:
     after = written(claimed(status), transmission(state=State.WITHDRAWN))
 
