@@ -54,11 +54,11 @@ NAMED: Final = {
             replace(_ONE, ends_after=0.0),
             _SAME,
             faults={POST: ("slow:40",)},
-            shocks=(Shock(at=185.5, kind="ledger-rolled-back", seconds=5.0),),
+            shocks=(Shock(at=175.0, kind="ledger-rolled-back", seconds=5.0),),
             replicas=2,
             absence=20.0,
             track=3.0,
-            seed=719,
+            seed=1703,
         ),
         _story(
             "answers-out-of-turn",
