@@ -373,6 +373,7 @@ def main() -> int:
     parser.add_argument("--faults", nargs="*", choices=FAULTS, default=FAULTS)
     parser.add_argument("--second", type=int, nargs="*", default=SECOND, help="in the recovery; 0 is none")
     parser.add_argument("--stride", type=int, default=1)
+    parser.add_argument("--messages", type=int, choices=(1, 2, 3), default=3)
     options = parser.parse_args()
     logging.disable()  # the pretend neighbours drop connections as they are told to
     with (
@@ -394,7 +395,7 @@ def _all(stage: Theatre, options: argparse.Namespace) -> int:
     def series(what: tuple[str, str, int, bool]) -> list[Outcome]:
         database, fault, second, after = what
         then = (Doom(count=second, after=not after),) if second else ()
-        play = Play(database=database, fault=fault, dooms=then)
+        play = Play(database=database, messages=options.messages, fault=fault, dooms=then)
         return [*one_by_one(stage.play, play, after=after, stride=options.stride)]
 
     with ThreadPoolExecutor(options.at_once) as pool:
