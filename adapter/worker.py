@@ -72,6 +72,7 @@ class Worker:
     bell: Bell = field(default_factory=Bell)
 
     def __post_init__(self) -> None:
+        self.queue.most_slow = max(1, self.rhythm.preparers - 1)  # one at least is always for what is quick
         self.lane = Lane(context=self.context, spread=spread)
         self.silence = asyncio.Event()
         self.resolver = Resolver(context=self.context, is_excused=self.lane.is_excused)

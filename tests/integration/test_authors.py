@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from adapter.domain.canonical import COMMUNICATION_ID, INSTRUCTION_SYSTEM, TRANSMISSION_EXTENSION
 from adapter.domain.mark import End, marks_on
+from adapter.pipelines.outbound.context import Policy
 from adapter.simulators.http import Request, Response
 from adapter.simulators.metriport import FULL_MAILBOX
 from tests.integration.canary import overhearing
@@ -426,23 +428,24 @@ def test_preparation_after_a_refusal_or_a_hold_is_a_new_round(status: str) -> No
 RESEND: dict[str, Any] = {"category": [{"coding": [{"system": INSTRUCTION_SYSTEM, "code": "resend"}]}]}
 
 
-@pytest.mark.parametrize("days", [4, 31], ids=["it is still asked for", "it was given up"])
+@pytest.mark.parametrize("hours", [4, 31], ids=["it is still asked for", "it was given up"])
 @pytest.mark.parametrize("instruction", [{}, RESEND], ids=["preparation alone", "with the instruction"])
 @pytest.mark.parametrize("late", [False, True], ids=["no answer", "a late answer"])
 def test_what_was_never_acknowledged_is_sent_again_when_that_is_said(
-    days: int, instruction: dict[str, Any], *, late: bool
+    hours: int, instruction: dict[str, Any], *, late: bool
 ) -> None:
     async def scenario() -> Site:
         async with site(auto_complete_seconds=None, started=False) as clinic:
             stage(clinic)
             clinic.write(communication())
-            await clinic.start(rhythm=clinic.slow())
-            await clinic.passes(days * 86400)
+            impatient = Policy(unconfirmed_after=timedelta(hours=3), given_up_after=timedelta(hours=24))
+            await clinic.start(policy=impatient, rhythm=replace(clinic.slow(), sweep=600.0))
+            await clinic.passes(hours * 3600)
             clinic.write({**clinic.communication("referral"), "status": "preparation", **instruction})
-            await clinic.passes(3600)
+            await clinic.passes(1200)
             if late:
                 clinic.metriport.complete(clinic.metriport.messages[0].id, clinic.clock.now())
-            await clinic.passes(3 * 3600)
+            await clinic.passes(7200)
             return clinic
 
     clinic = run(scenario())
@@ -456,7 +459,7 @@ def test_what_was_never_acknowledged_is_sent_again_when_that_is_said(
         assert "category" not in ended
     else:
         assert len(clinic.metriport.messages) == 1
-        back = {4: "in-progress", 31: "stopped"}[days]
+        back = {4: "in-progress", 31: "stopped"}[hours]
         assert (ended["status"], rounds) == ("completed" if late else back, [(1, first)])
 
 

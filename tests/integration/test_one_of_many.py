@@ -141,7 +141,7 @@ def test_the_list_that_stays_refused_for_one_patient_is_for_a_person() -> None:
             clinic.stand_in(clinic.metriport, _list_of_its_patient(GONE))
             clinic.write(_bad())
             await clinic.start()
-            await clinic.passes(8 * 3600)
+            await clinic.passes(6 * 3600)
             return clinic
 
     clinic = run(scenario())
@@ -162,7 +162,7 @@ def test_where_nothing_may_be_sent_though_the_account_can_be_read_no_message_cha
             for number in range(4):
                 clinic.write(_good(number))
             adapter = await clinic.start()
-            await clinic.passes(6 * 3600)
+            await clinic.passes(2 * 3600)
             during = sorted({one["status"] for one in clinic.fhir.resources("Communication")})
             stopped = adapter.worker.lane.stopped is not None
             end()

@@ -33,7 +33,7 @@ class Queue:
     that others are not kept waiting by them; and what failed before goes after what was never tried.
     """
 
-    most_slow: int = 3
+    most_slow: int = 1
     _waiting: dict[str, Sighting] = field(default_factory=dict)
     _in_work: set[str] = field(default_factory=set)
     _slow: set[str] = field(default_factory=set)
