@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +27,11 @@ from adapter.wiring import SystemClock, Transports, neighbours, policy_of, wante
 
 # Without these nothing can be sent safely, or nothing received be written; the others cost speed or comfort.
 _NEEDED = frozenset({Probe.IF_MATCH, Probe.MARKER_SEARCH, Probe.PAGING, Probe.TRANSACTION})
+
+
+_ORIGIN = re.compile(r"https?://[^/?#@\s]+", re.IGNORECASE)
+_HOST = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*", re.IGNORECASE)
+_HERE = re.compile(r"https?://(127\.|localhost\b|\[::1\])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +70,7 @@ async def _all(settings: Settings) -> list[Finding]:
     try:
         async with neighbours(settings, SystemClock(), Transports()) as (fhir, metriport, _):
             checks = (
+                _settings(settings),
                 _fhir(settings, fhir),
                 _doorbell(settings, fhir),
                 _metriport(settings, metriport),
@@ -72,6 +80,39 @@ async def _all(settings: Settings) -> list[Finding]:
             return [finding for check in checks async for finding in check]
     except ConfigError as error:
         return [Finding(part="settings", level="failed", sentence=str(error))]
+
+
+async def _settings(settings: Settings) -> AsyncIterator[Finding]:
+    """What the settings say by themselves; that they are of the right type, they could be loaded by."""
+    failed = [
+        *(
+            f"attachments.allowed_origins: {stated!r} is no origin, `https://host` or `https://host:port`"
+            for stated in settings.attachments.allowed_origins
+            if not _ORIGIN.fullmatch(stated.rstrip("/"))
+        ),
+        *(
+            f"inbound.allowed_hosts: {stated!r} is no host, `files.example.org` or `*.example.org`"
+            for stated in settings.inbound.allowed_hosts
+            if not _HOST.fullmatch(stated)
+        ),
+    ]
+    spool = settings.inbound.spool_directory
+    if spool is not None and not (spool.is_dir() and os.access(spool, os.W_OK)):
+        failed.append(f"inbound.spool_directory: {spool} is no directory that can be written to")
+    if not _ORIGIN.match(settings.public_url):
+        failed.append("web.public_url: it is no http or https address")
+    doubtful = []
+    is_called = settings.watch.doorbell != "off" or bool(settings.metriport.webhook_keys)
+    if is_called and settings.web.public_url is None and not _HERE.match(settings.metriport.base_url):
+        doubtful.append(f"web.public_url is not set: Metriport is to call {settings.public_url}")
+    system = settings.patients.external_id_system
+    if system is not None and ":" not in system:
+        doubtful.append(f"patients.external_id_system: {system!r} is no absolute URI")
+    for level, sentences in (("failed", failed), ("warning", doubtful)):
+        for sentence in sentences:
+            yield Finding(part="settings", level=level, sentence=f"{sentence}. Correct it.")
+    if not failed and not doubtful:
+        yield Finding(part="settings", level="ok", sentence="All are of use.")
 
 
 async def _fhir(settings: Settings, fhir: FhirClient) -> AsyncIterator[Finding]:

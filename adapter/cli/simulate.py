@@ -75,10 +75,18 @@ def _seconds(stated: str) -> float:
     return seconds
 
 
+def _a_conflict(stated: int) -> int:
+    if stated not in {409, 412}:
+        raise typer.BadParameter("a version conflict is 409 or 412")
+    return stated
+
+
 @_simulate.command("fhir")
 def simulate_fhir(
     port: Port = 8081,
-    conflict: Annotated[int, typer.Option(help="Status of a version conflict.")] = 409,
+    conflict: Annotated[
+        int, typer.Option(help="Status of a version conflict, 409 or 412.", callback=_a_conflict)
+    ] = 409,
     client_ids: Annotated[
         bool, typer.Option("--client-ids/--no-client-ids", help="Whether clients may choose ids.")
     ] = True,

@@ -35,7 +35,7 @@ def reasons() -> str:
 
 def exits() -> str:
     """Every exit code."""
-    meanings = {0: "done", 1: "the command ran and the answer is no"}
+    meanings = {0: "done", 1: "the command ran and the answer is no", 130: "broken off with Ctrl-C"}
     meanings |= {code: meaning for _, code, meaning in EXIT_CODES}
     return _table(("code", "meaning"), ((str(code), meaning) for code, meaning in sorted(meanings.items())))
 

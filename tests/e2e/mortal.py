@@ -96,7 +96,7 @@ def live(life: Life) -> None:
     with life.log.open("ab") as log:
         os.dup2(log.fileno(), sys.stdout.fileno())
         os.dup2(log.fileno(), sys.stderr.fileno())
-    configure(level="info", style="json")
+    configure(level="debug", style="json")
     fate = _Fate(doom=life.doom, operations=os.open(life.operations, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
     for name in CHANGES:
         setattr(Store, name, fate.watched(name, getattr(Store, name)))

@@ -19,7 +19,8 @@ class Process:
 
     def __init__(self, settings: Mapping[str, str], log: Path) -> None:
         others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        self._environment = {**others, **{f"{PREFIX}{name}": value for name, value in settings.items()}}
+        stated = {"TELEMETRY__LOG_LEVEL": "debug", **settings}
+        self._environment = {**others, **{f"{PREFIX}{name}": value for name, value in stated.items()}}
         self._log = log
         self._before = 0  # how long the log was when this life began
         self._running: subprocess.Popen[bytes] | None = None

@@ -65,6 +65,7 @@ class Clinic:
             "ADAPTER_WATCH__DOORBELL_SECRET": "secret",
             "ADAPTER_WATCH__SWEEP_SECONDS": "0.5",
             "ADAPTER_WEB__PORT": str(self.port),
+            "ADAPTER_TELEMETRY__LOG_LEVEL": "debug",
         }
 
 
@@ -125,6 +126,34 @@ def test_doctor_finds_what_is_wrong(
 
     assert result.exit_code == 1
     assert _levels(result)[part] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "level", "word"),
+    [
+        ("ATTACHMENTS__ALLOWED_ORIGINS", '["files.example"]', "failed", "allowed_origins"),
+        ("ATTACHMENTS__ALLOWED_ORIGINS", '["https://files.example/pdf"]', "failed", "allowed_origins"),
+        ("INBOUND__ALLOWED_HOSTS", '["https://files.example"]', "failed", "allowed_hosts"),
+        ("INBOUND__SPOOL_DIRECTORY", "/nowhere/at/all", "failed", "spool_directory"),
+        ("WEB__PUBLIC_URL", "adapter.example", "failed", "public_url"),
+        ("PATIENTS__EXTERNAL_ID_SYSTEM", "mrn", "warning", "external_id_system"),
+    ],
+)
+def test_doctor_finds_a_setting_that_is_of_no_use(
+    clinic: Clinic, *, setting: str, value: str, level: str, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"ADAPTER_{setting}", value)
+    [found] = [one for one in json.loads(_run("doctor", "--json").stdout) if one["part"] == "settings"]
+
+    assert found["level"] == level
+    assert word in found["sentence"]
+
+
+def test_doctor_finds_that_nobody_elsewhere_can_call(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = clinic.metriport_url.replace("127.0.0.1", "0.0.0.0")  # noqa: S104  # this machine by another name
+    monkeypatch.setenv("ADAPTER_METRIPORT__BASE_URL", elsewhere)
+
+    assert _levels(_run("doctor", "--json"))["settings"] == "warning"
 
 
 def test_doctor_finds_a_broken_mapping(
@@ -391,7 +420,7 @@ def test_preview_of_nothing_says_so(clinic: Clinic) -> None:
 
 def _adapter(folder: Path, command: str = "run") -> subprocess.Popen[bytes]:
     """The real process, with the environment of this one."""
-    with (folder / "stderr").open("wb") as log:
+    with (folder / "process.log").open("wb") as log:
         return subprocess.Popen([sys.executable, "-m", "adapter", command], stderr=log, stdout=log)
 
 

@@ -157,6 +157,14 @@ def test_a_time_that_is_none_is_said(here: Machine, stated: str) -> None:
     assert "listening" not in done.output
 
 
+def test_a_conflict_has_one_of_two_statuses(here: Machine) -> None:
+    done = here.run("simulate", "fhir", "--port", "0", "--conflict", "418")
+
+    assert done.exit_code == 2
+    assert "409 or 412" in done.output
+    assert "listening" not in done.output
+
+
 def test_a_pretend_neighbour_says_that_its_port_is_taken(here: Machine, taken: str) -> None:
     done = here.run("simulate", "fhir", "--port", taken)
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.kills import Play, Stage, theatre
 from tests.e2e.machine import exit_code, machine, wait_until
+from tests.integration.people import communication, patient
 from tests.neighbours import postgresql
 from tests.neighbours.postgresql import Postgresql
 
@@ -61,6 +62,21 @@ def test_a_ledger_that_is_gone_ends_the_process_and_the_next_goes_on(
     assert ended == 1
     assert f"was {word} while the adapter ran; start it again" in log
     assert wrong == []
+
+
+def test_the_command_ends_with_the_code_of_a_wrong_setting_when_its_ledger_is_gone(tmp_path: Path) -> None:
+    with machine(tmp_path) as here, here.process("run", WATCH__DOORBELL="off") as process:
+        wait_until((tmp_path / "ledger.sqlite3-wal").exists, seconds=180)
+        here.save(patient())
+        here.save(communication(id="first"))
+        wait_until(lambda: here.metriport.messages, seconds=180)
+        _delete(tmp_path / "ledger.sqlite3")
+        here.save(communication(id="second"))
+        _, said = process.communicate(timeout=180)
+
+    assert process.returncode == 2
+    assert "was deleted while the adapter ran; start it again" in said
+    assert len(here.metriport.messages) == 1
 
 
 def test_a_ledger_that_is_corrupt_is_moved_aside_and_the_work_goes_on(tmp_path: Path) -> None:

@@ -20,12 +20,17 @@ _WORDS = {"metadata", "_search", "_history", "$binary-access-read"}
 def respond(server: Server, request: Request, now: datetime) -> Response:
     """Answers a request whose path starts below the base."""
     parts = [part for part in request.path.split("/") if part]
-    shape = "/".join(part if part in _WORDS else "*" for part in parts)
-    handler = _ROUTES.get((request.method, shape), _unknown)
+    handler = _ROUTES.get(interaction(request.method, request.path), _unknown)
     try:
         return handler(server, parts, request, now)
     except Refused as refused:
         return refusal(refused)
+
+
+def interaction(method: str, path: str) -> tuple[str, str]:
+    """The method and the shape of a path below the base, in which `*` stands for any type, id or version."""
+    parts = [part for part in path.split("/") if part]
+    return method, "/".join(part if part in _WORDS else "*" for part in parts)
 
 
 def _unknown(_server: Server, _parts: list[str], request: Request, _now: datetime) -> Response:
@@ -108,3 +113,6 @@ _ROUTES: dict[tuple[str, str], _Handler] = {
     ("PUT", "*/*"): _update,
     ("DELETE", "*/*"): _delete,
 }
+
+INTERACTIONS = frozenset(_ROUTES)
+"""All that the simulator knows."""
