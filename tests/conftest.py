@@ -78,6 +78,13 @@ def hapi_lax(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
+def hapi_assigned(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL of a real HAPI that gives all ids itself."""
+    log = tmp_path_factory.mktemp("hapi") / "assigned.log"
+    yield from _serve(pytestconfig, "HAPI assigned", hapi.serving("assigned", log))
+
+
+@pytest.fixture(scope="session")
 def postgresql_server(pytestconfig: pytest.Config) -> Iterator[postgresql.Postgresql]:
     """A real PostgreSQL, one per run."""
     yield from _serve(pytestconfig, "PostgreSQL", postgresql.serving())

@@ -16,7 +16,7 @@ _UNAVAILABLE = 69
 
 @contextmanager
 def serving(profile: str, log: Path) -> Iterator[str]:
-    """The base URL of a server of that profile (`defaults` or `lax`), up while the block runs; its log goes to `log`.
+    """The base URL of a server of that profile (`defaults`, `lax` or `assigned`), up while the block runs; its log goes to `log`.
 
     Raises:
         Missing: this machine can run none.

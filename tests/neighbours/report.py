@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-NAMES = ("HAPI defaults", "HAPI lax", "PostgreSQL", "Chromium")
+NAMES = ("HAPI defaults", "HAPI lax", "HAPI assigned", "PostgreSQL", "Chromium")
 UNASKED = "not asked for by the selected tests"
 FOLDER = "ADAPTER_TESTS_REPORT"
 

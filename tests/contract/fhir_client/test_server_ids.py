@@ -22,9 +22,11 @@ from tests.contract.fhir_client.servers import Server
 BASE = "http://127.0.0.1:8081/fhir"
 
 
-@pytest.fixture
-def server() -> Server:
-    """A pretend one; HAPI with `client_id_strategy=NOT_ALLOWED` does the same."""
+@pytest.fixture(params=["simulator", "hapi_assigned"])
+def server(request: pytest.FixtureRequest) -> Server:
+    """A pretend one, and HAPI with `client_id_strategy=NOT_ALLOWED`. That one lives on: tests keep to their own ids."""
+    if request.param == "hapi_assigned":
+        return Server(base_url=request.getfixturevalue("hapi_assigned"))
     application = Shell(World(base_url=BASE, client_ids=False))
     return Server(base_url=BASE, way=lambda: httpx.ASGITransport(app=application))
 
@@ -49,9 +51,9 @@ def letter(size: int = 100_000) -> Callable[[], AsyncIterator[bytes]]:
     return pieces
 
 
-def message() -> list[Resource]:
-    """A message with a document, and a question about it."""
-    names = [str(uuid.uuid5(uuid.NAMESPACE_URL, name)) for name in "abcd"]
+def message(own: str) -> list[Resource]:
+    """A message with a document, and a question about it, under ids made of a test's own."""
+    names = [str(uuid.uuid5(uuid.NAMESPACE_URL, f"{own}/{name}")) for name in "abcd"]
     document = {"reference": f"DocumentReference/{names[1]}"}
     attachment = {"url": f"Binary/{names[3]}", "contentType": "application/pdf"}
     task = {"resourceType": "Task", "id": names[2], "status": "requested", "intent": "order"}
@@ -72,8 +74,8 @@ def message() -> list[Resource]:
     ]
 
 
-async def _create(fhir: FhirClient) -> list[str]:
-    communication, document, task = message()
+async def _create(fhir: FhirClient, own: str) -> list[str]:
+    communication, document, task = message(own)
     binary = await fhir.store_binary(
         document["content"][0]["attachment"]["url"].removeprefix("Binary/"),
         content_type="application/pdf",
@@ -85,9 +87,9 @@ async def _create(fhir: FhirClient) -> list[str]:
     return await fhir.create_all([communication, document, task, binary])
 
 
-def test_references_lead_to_where_the_server_put_it(server: Server) -> None:
+def test_references_lead_to_where_the_server_put_it(server: Server, own: str) -> None:
     async def work(fhir: FhirClient) -> list[Any]:
-        communication, document, task, binary = await _create(fhir)
+        communication, document, task, binary = await _create(fhir, own)
         return [
             await fhir.read("Communication", communication),
             await fhir.read("DocumentReference", document),
@@ -107,10 +109,10 @@ def test_references_lead_to_where_the_server_put_it(server: Server) -> None:
     assert data == b"\x00\xff\n!" * 25_000
 
 
-def test_what_is_created_twice_is_there_once(server: Server) -> None:
+def test_what_is_created_twice_is_there_once(server: Server, own: str) -> None:
     async def work(fhir: FhirClient) -> list[Any]:
-        first = await fhir.create_all(message())
-        return [first, await fhir.create_all(message()), await fhir.locate("Task", message()[2]["id"])]
+        first = await fhir.create_all(message(own))
+        return [first, await fhir.create_all(message(own)), await fhir.locate("Task", message(own)[2]["id"])]
 
     first, second, task = on(server, work)
 
@@ -118,37 +120,37 @@ def test_what_is_created_twice_is_there_once(server: Server) -> None:
     assert task == Place(presence=Presence.THERE, id=first[2])
 
 
-def test_what_is_not_there_may_have_been(server: Server) -> None:
+def test_what_is_not_there_may_have_been(server: Server, own: str) -> None:
     async def work(fhir: FhirClient) -> list[Place]:
-        [id] = await fhir.create_all(message()[1:2])
+        [id] = await fhir.create_all(message(own)[1:2])
         await fhir.delete("DocumentReference", id)
         return [
-            await fhir.locate("DocumentReference", message()[1]["id"]),
+            await fhir.locate("DocumentReference", message(own)[1]["id"]),
             await fhir.locate("Task", "nobody"),
         ]
 
     assert [place.presence for place in on(server, work)] == [Presence.UNSEEN, Presence.UNSEEN]
 
 
-def test_of_several_that_are_there_none_is_chosen_to_be_it(server: Server) -> None:
+def test_of_several_that_are_there_none_is_chosen_to_be_it(server: Server, own: str) -> None:
     async def work(fhir: FhirClient) -> None:
-        [id] = await fhir.create_all(message()[1:2])
+        [id] = await fhir.create_all(message(own)[1:2])
         there = await fhir.read("DocumentReference", id)
         assert there is not None
         await fhir.create({name: value for name, value in there.items() if name not in {"id", "meta"}})
-        await fhir.create_all(message()[1:2])
+        await fhir.create_all(message(own)[1:2])
 
     with pytest.raises(Conflict):
         on(server, work)
 
 
-def test_an_answer_that_tells_no_ids_is_looked_after_later(server: Server) -> None:
+def test_an_answer_that_tells_no_ids_is_looked_after_later(server: Server, own: str) -> None:
     def silent(request: httpx.Request) -> httpx.Response | None:
         told = {"resourceType": "Bundle", "type": "transaction-response"}
         return httpx.Response(200, json=told) if request.method == "POST" else None
 
     with pytest.raises(Temporary, match="does not say where"):
-        on(server.but(silent), lambda fhir: fhir.create_all(message()))
+        on(server.but(silent), lambda fhir: fhir.create_all(message(own)))
 
 
 def test_an_empty_binary_has_no_data(server: Server) -> None:
