@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from adapter.dispatch import Dispatch
 from adapter.domain.bell import Bell
 from adapter.domain.episode import Episodes
 from adapter.domain.pauses import spread, until_retry
-from adapter.domain.ranking import Rank
 from adapter.domain.reasons import Reason
 from adapter.domain.transmission import State, Transmission
 from adapter.errors import AdapterError, ConfigError, Conflict, MappingError, Rejected, Temporary, place
@@ -26,7 +26,7 @@ from adapter.pipelines.inbound.reconcile import reconcile
 from adapter.pipelines.inbound.renewal import fetch_missed
 from adapter.pipelines.outbound import settled
 from adapter.pipelines.outbound.context import Context
-from adapter.pipelines.outbound.lane import CLAIM_AHEAD_SECONDS, Lane, Prepared
+from adapter.pipelines.outbound.lane import Lane, Prepared
 from adapter.pipelines.outbound.look import Sighting, look, mind_withdrawals, patrol, sighting_of, sweep
 from adapter.pipelines.outbound.park import park
 from adapter.pipelines.outbound.prepare import complete, plan
@@ -73,13 +73,18 @@ class Worker:
 
     def __post_init__(self) -> None:
         self.queue.most_slow = max(1, self.rhythm.preparers - 1)  # one at least is always for what is quick
-        self.lane = Lane(context=self.context, spread=spread)
+        self._dispatch = Dispatch(
+            context=self.context,
+            queue=self.queue,
+            ahead=self.rhythm.ahead,
+            begins=self._work_on,
+            again=self._look_at,
+            waits=self._wait,
+        )
         self.silence = asyncio.Event()
-        self.resolver = Resolver(context=self.context, is_excused=self.lane.is_excused)
-        self._prepared: list[Prepared] = []
+        self.resolver = Resolver(context=self.context, in_work=lambda: self.queue.in_work)
         self._look = asyncio.Event()
         self._work = asyncio.Event()
-        self._ready = asyncio.Event()
         self._mail = asyncio.Event()
         self._reception = Reception(context=self.inbound, most_at_once=self.rhythm.arrivals)
         self._read_whole: datetime | None = None
@@ -87,7 +92,6 @@ class Worker:
         self._holds_lane = asyncio.Event()
         self._held_until = 0.0
         self._stopping = False
-        self._carrying = asyncio.Lock()
 
     def ring(self, sighting: Sighting | None) -> None:
         """A doorbell rang: look now, at one Communication or at all."""
@@ -98,8 +102,16 @@ class Worker:
         else:
             self._look_at(sighting)
 
+    @property
+    def lane(self) -> Lane:
+        """The send lane, as this process knows it."""
+        return self._dispatch.lane
+
     def _look_at(self, sighting: Sighting) -> None:
         self.queue.add(sighting)
+        self._work_on()
+
+    def _work_on(self) -> None:
         self._work.set()
 
     def post(self) -> None:
@@ -135,17 +147,13 @@ class Worker:
         with suppress(TimeoutError):
             # A claim that is left behind would be of unknown outcome for minutes: give it time to end.
             async with asyncio.timeout(25):
-                await asyncio.shield(self._idle())
+                await asyncio.shield(self._dispatch.idle())
         going = [*tasks, *self._reception.tasks]
         for task in going:
             task.cancel()
         await asyncio.gather(*going, return_exceptions=True)
         with suppress(AdapterError):
             await self.context.ledger.leave_lane(self.context.life)
-
-    async def _idle(self) -> None:
-        async with self._carrying:
-            pass
 
     async def _loop(
         self,
@@ -229,8 +237,7 @@ class Worker:
     def _take_again(self, prepared: list[Prepared]) -> None:
         for one in prepared:
             self.queue.begin(one.wish.row.communication)
-            self._prepared.append(one)
-            self._ready.set()
+            self._dispatch.add(one)
 
     async def _lease(self) -> None:
         asked = self.context.clock.boot()
@@ -270,13 +277,7 @@ class Worker:
     def _next(self) -> Sighting | None:
         if self._stopping:
             return None
-        return self.queue.take(now=self.context.clock.boot(), before=self._best_prepared())
-
-    def _best_prepared(self) -> Rank | None:
-        """When enough is prepared ahead, only what goes before all of it is prepared as well."""
-        if len(self._prepared) < self.rhythm.ahead:
-            return None
-        return min(prepared.wish.row.rank for prepared in self._prepared)
+        return self.queue.take(now=self.context.clock.boot(), before=self._dispatch.to_beat)
 
     async def _prepare_one(self, sighting: Sighting) -> None:
         try:
@@ -292,8 +293,7 @@ class Worker:
                 self.queue.finished(sighting.id)
                 return
             self.queue.prepared(sighting.id)
-            self._prepared.append(prepared)
-            self._ready.set()
+            self._dispatch.add(prepared)
 
     async def _wait(self, sighting: Sighting, error: Exception, event: str) -> None:
         """It is tried again later; log and timeline say when that begins and why, not each time."""
@@ -320,12 +320,13 @@ class Worker:
             )
 
     async def _to_call(self, sighting: Sighting) -> Prepared | None:
+        at = self.context.clock.boot()  # what is attached is looked at from now on
         wish = await look(self.context, sighting)
         if wish is None:
             return None
         # A doorbell says neither how urgent it is nor what is attached. Now that it is known: this one may have to wait.
         known = replace(sighting_of(wish.communication, self.context), rank=wish.row.rank)
-        best = self._best_prepared()
+        best = self._dispatch.to_beat
         if (best is not None and not known.rank < best) or not self.queue.may_go_on(known):
             self.queue.add(known)
             return None
@@ -337,51 +338,14 @@ class Worker:
         if wish.may_have_gone:
             await suspect(self.context, wish.row, send)
             return None
-        return Prepared(wish=wish, send=send, at=self.context.clock.boot())
+        return Prepared(wish=wish, send=send, at=at)
 
     async def _send(self) -> None:
         while not self._stopping:
             await self._holds_lane.wait()
-            if not self._prepared:
-                self._ready.clear()
-                await self._ready.wait()
-            await self.lane.until_slot(ahead=CLAIM_AHEAD_SECONDS)
+            await self._dispatch.wait()
             if self._holds_lane.is_set() and not self._stopping:
-                await self._carry_next()
-
-    async def _carry_next(self) -> None:
-        prepared = self.lane.choose(self._prepared)
-        if prepared.is_old(now=self.context.clock.boot()):
-            self._look_again(prepared)
-        else:
-            await self._carry(prepared)
-
-    def _look_again(self, prepared: Prepared) -> None:
-        row = prepared.wish.row
-        self.queue.finished(row.communication)
-        self._look_at(Sighting(id=row.communication, rank=row.rank))
-
-    async def _carry(self, prepared: Prepared) -> None:
-        communication = prepared.wish.row.communication
-        self._work.set()
-        try:
-            async with self._carrying:
-                claimed = await self.lane.carry(prepared)
-        except ConfigError:
-            raise
-        except (Temporary, Rejected, Conflict) as error:
-            sighting = Sighting(id=communication, rank=prepared.wish.row.rank)
-            await self._wait(sighting, error, "communication.not-claimed")
-        except Exception as error:  # noqa: BLE001  # as above
-            _log.error(
-                "send.failed", communication=communication, error=type(error).__name__, at=place(error)
-            )
-            self.queue.finished(communication)
-        else:
-            if claimed:
-                self.queue.claimed(communication)
-            else:
-                self._look_again(prepared)
+                await self._dispatch.carry_next()
 
 
 def _said_of(error: Exception) -> tuple[Callable[..., None], dict[str, str]]:

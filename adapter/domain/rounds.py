@@ -80,7 +80,12 @@ def is_our_status(communication: Mapping[str, Any], known: Mark) -> bool:
 
 def is_given_up(communication: Mapping[str, Any]) -> bool:
     """Whether it was stopped without an acknowledgement: the round has not ended, a later answer still wins."""
-    return communication.get("status") == "stopped" and any(
+    return communication.get("status") == "stopped" and is_unconfirmed(communication)
+
+
+def is_unconfirmed(communication: Mapping[str, Any]) -> bool:
+    """Whether its reason says that no acknowledgement came."""
+    return any(
         coding.get("system") == REASON_SYSTEM and coding.get("code") == "delivery-unconfirmed"
         for coding in codings(communication.get("statusReason"))
     )

@@ -157,7 +157,7 @@ def _if_match_found(*, ok: bool | None, why: str) -> Finding:
 
 async def _history(fhir: FhirClient, own: Resource) -> Finding:
     history = await fhir.history("Basic", own["id"])
-    kept = history is not None and len(history.versions) > 1
+    kept = history is not None and history.whole and len(history.versions) > 1
     return Finding(
         probe=Probe.HISTORY,
         ok=kept,

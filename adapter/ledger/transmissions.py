@@ -68,6 +68,20 @@ class Transmissions:
             return rows.transmission(row) if row is not None else None
 
     @whole
+    async def discard(self, row: Transmission, *, now: datetime) -> bool:
+        """Takes back the opening of a round that was never claimed; `False` when the row is no longer as given."""
+        as_given = (
+            sa.delete(table)
+            .where(table.c.id == row.id, table.c.state == State.READY, table.c.generation == row.generation)
+            .returning(table.c.id)
+        )
+        async with self._database.writing() as connection:
+            gone = (await connection.execute(as_given)).first() is not None
+            if gone:
+                await write_line(connection, row.communication, round=row.round, what="withdrawn", now=now)
+            return gone
+
+    @whole
     async def restore(
         self, communication: str, mark: Mark, *, rank: Rank, now: datetime
     ) -> Transmission | None:

@@ -106,6 +106,10 @@ class Transmissions(Protocol):
         """A new row in `ready`, or the one that is still there in `ready`; `None` when the round is further."""
         ...
 
+    async def discard(self, row: Transmission, *, now: datetime) -> bool:
+        """Takes back the opening of a round that was never claimed; `False` when the row is no longer as given."""
+        ...
+
     async def restore(
         self, communication: str, mark: Mark, *, rank: Rank, now: datetime
     ) -> Transmission | None:

@@ -122,8 +122,8 @@ def _oldest_first(patch: Patch) -> None:
 
 
 def _ready_is_unclaimed(patch: Patch) -> None:
-    async def as_it_is(context: Any, sighting: Any, mark: Any, row: Any) -> Any:
-        return row if row is not None else await row_of(context, sighting, mark, row)
+    async def as_it_is(context: Any, sighting: Any, mark: Any, rows: Any) -> Any:
+        return rows[0] if rows else await row_of(context, sighting, mark, rows)
 
     row_of = look._row_of
     patch.setattr(look, "_row_of", as_it_is)

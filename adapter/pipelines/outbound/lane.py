@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,8 +12,9 @@ from adapter.domain.message import Send
 from adapter.domain.pacing import Slot
 from adapter.domain.ranking import goes_next
 from adapter.domain.rounds import PREPARATION
-from adapter.domain.transmission import IN_FLIGHT, State, Transmission
+from adapter.domain.transmission import IN_FLIGHT, State
 from adapter.errors import AdapterError, ConfigError, Rejected, Temporary, place
+from adapter.pipelines.outbound.aside import Aside
 from adapter.pipelines.outbound.claim import Claimed, claim
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.insist import insist, present_row
@@ -48,6 +48,20 @@ class Prepared:
         return self.wish.row.state is State.READY and now - self.at > _FRESH_SECONDS
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Trouble:
+    """Why a claim could not go on: by Metriport's answer to it, or because a neighbour did not say what had to be known.
+
+    A refusal is one of the account, the route or the right to read; anything else passes.
+    """
+
+    claimed: Claimed
+    why: str
+    is_answer: bool = False
+    is_refusal: bool = False
+    pause_seconds: float = 0.0
+
+
 @dataclass(kw_only=True)
 class Lane:
     """The pace of this account and the repeats of one claim; `stopped` says why nothing is sent, while nothing is."""
@@ -59,10 +73,7 @@ class Lane:
     _not_before: float = 0.0
     _pauses: int = 0
     _turn: int = 0
-    _stops: int = 0
-    _set_aside: dict[str, float] = field(default_factory=dict)
-    _to_blame: set[str] = field(default_factory=set)
-    _taken: float = 0.0
+    aside: Aside = field(default_factory=Aside)
     stopped: str | None = None
 
     async def load(self) -> None:
@@ -112,44 +123,80 @@ class Lane:
         if claimed is None:
             return False
         self.context.uploads.forget(claimed.row.communication)
-        self._stops = 0
+        await self._whatever_comes(claimed, self._until_done)
+        return True
+
+    async def resume(self, claimed: Claimed) -> None:
+        """One more try for a claim that was set aside; where its trouble lasts, it is set aside again.
+
+        Raises:
+            ConfigError: the ledger is not what it was; the process has to end.
+        """
+        await self._whatever_comes(claimed, self._once)
+        if claimed.row.communication not in self.aside:
+            self.aside.done(claimed.row.communication)
+
+    async def _whatever_comes(self, claimed: Claimed, going: Callable[[Claimed], Awaitable[None]]) -> None:
         try:
-            while claimed is not None:
-                claimed = await self._go(claimed)
+            await going(claimed)
         except ConfigError:
             raise
         except Exception as trouble:  # noqa: BLE001  # nothing that was claimed may be forgotten
             _log.error(  # a traceback shows text that may be the patient's
                 "send.interrupted" if isinstance(trouble, AdapterError) else "send.failed",
-                communication=prepared.wish.row.communication,
+                communication=claimed.row.communication,
                 error=type(trouble).__name__,
                 at=place(trouble),
             )
-            await self._doubt(prepared.wish.row, f"interrupted: {type(trouble).__name__}")
-        return True
+            row = await insist(self.context, present_row, self.context, claimed.row)
+            if row.state in IN_FLIGHT:
+                await unknown(self.context, row, f"interrupted: {type(trouble).__name__}")
 
-    def is_excused(self, communication: str) -> bool:
-        """Whether it was set aside, and not again after others had gone: the account may be what keeps it from going."""
-        return communication in self._set_aside and communication not in self._to_blame
+    async def _until_done(self, claimed: Claimed) -> None:
+        """Tries until the claim needs the lane no more, or is set aside: then the trouble is its own.
 
-    async def _doubt(self, row: Transmission, why: str) -> None:
-        present = await insist(self.context, present_row, self.context, row)
-        if present.state in IN_FLIGHT:
-            await unknown(self.context, present, why)
+        That it is, is plain when both neighbours answer to all else, time after time.
+        """
+        stops = 0
+        going: Claimed | None = claimed
+        while going is not None:
+            went = await self._go(going)
+            if not isinstance(went, _Trouble):
+                going = went
+                continue
+            going = went.claimed
+            self._pause(went.pause_seconds)
+            if went.is_refusal:
+                self._say_stopped(went.why)
+            stops += await self._neighbours_answer()
+            if stops >= _MOST_STOPS and self.aside.has_room:
+                self._set_aside(went)
+                return
 
-    async def _go(self, claimed: Claimed) -> Claimed | None:
-        """One go at a slot; the claim to go on with, `None` when it needs the lane no more."""
+    def _set_aside(self, trouble: _Trouble) -> None:
+        communication = trouble.claimed.row.communication
+        _log.error("send.set-aside", communication=communication, why=trouble.why, advice="others go on")
+        if not trouble.is_answer:
+            self._say_stopped(None)  # nothing was refused to the account
+        self.aside.add(trouble.claimed, now=self.context.clock.boot())
+        self._pauses = 0
+
+    async def _once(self, claimed: Claimed) -> None:
+        went = await self._go(claimed)
+        while isinstance(went, Claimed):
+            went = await self._go(went)
+        if went is not None:
+            if went.is_answer and not went.is_refusal:
+                self._pause(went.pause_seconds)
+            self.aside.add(went.claimed, now=self.context.clock.boot())
+
+    async def _go(self, claimed: Claimed) -> Claimed | _Trouble | None:
+        """One go at a slot; the claim to go on with, or what it ran into; `None` when it needs the lane no more."""
         await self.until_slot()
         try:
             wanted = await self._wanted(claimed)
         except (Temporary, Rejected) as trouble:
-            self._pause(0.0)
-            if isinstance(trouble, Rejected):
-                self._say_stopped(str(trouble))
-            once_more = await self._once_more(claimed, str(trouble))
-            if once_more is None:
-                self._say_stopped(None)  # nothing was refused to the account
-            return once_more
+            return _Trouble(claimed=claimed, why=str(trouble), is_refusal=isinstance(trouble, Rejected))
         if wanted is None:
             return None
         started = self.context.clock.boot()
@@ -160,7 +207,7 @@ class Lane:
         else:
             self._slots = [*self._slots, Slot(started=started, ended=self.context.clock.boot())][-60:]
             self._last = sending.slot
-        return await self._after(sending)
+        return self._after(sending)
 
     async def _wanted(self, claimed: Claimed) -> Claimed | None:
         """The claim, read again where it has to be; `None` when nothing is to be sent for it any more."""
@@ -168,44 +215,23 @@ class Lane:
             return None
         return await still_wanted(self.context, claimed)
 
-    async def _after(self, sending: Sending) -> Claimed | None:
-        self._say_stopped(sending.stopped)
-        if not sending.again:
-            if sending.is_doubtful:
-                # While Metriport is in trouble, the fewer are in doubt the better.
-                self._pause(0.0)
-                self._forgive(sending.claimed)
-            else:
-                self._pauses = 0
-                self._taken = self.context.clock.boot()
-                self._forgive(sending.claimed)
-            return None
-        if sending.pause_seconds:
-            self._pause(sending.pause_seconds)
-        if sending.stopped:
-            return await self._once_more(sending.claimed, sending.stopped)
-        return sending.claimed
-
-    def _forgive(self, claimed: Claimed) -> None:
-        self._set_aside.pop(claimed.row.communication, None)
-        self._to_blame.discard(claimed.row.communication)
-
-    async def _once_more(self, claimed: Claimed, why: str) -> Claimed | None:
-        """The claim that ran into trouble, to go on with; `None` once that is its own, and others would wait for it.
-
-        It is set aside then as one of unknown outcome: that is looked up, and it is tried again behind the others.
-        """
-        if await self._neighbours_answer():
-            self._stops += 1
-        if self._stops < _MOST_STOPS:
-            return claimed
-        communication = claimed.row.communication
-        _log.error("send.set-aside", communication=communication, why=why, advice="others go on")
-        await self._doubt(claimed.row, why)
-        if self._set_aside.get(communication, math.inf) < self._taken:
-            self._to_blame.add(communication)
-        self._set_aside[communication] = self.context.clock.boot()
-        self._pauses = 0
+    def _after(self, sending: Sending) -> Claimed | _Trouble | None:
+        if sending.stopped or sending.pause_seconds:
+            return _Trouble(
+                claimed=sending.claimed,
+                why=sending.stopped or "Metriport cannot take it yet",
+                is_answer=True,
+                is_refusal=sending.stopped is not None,
+                pause_seconds=sending.pause_seconds,
+            )
+        self._say_stopped(None)
+        if sending.again:
+            return sending.claimed
+        if sending.is_doubtful:
+            # While Metriport is in trouble, the fewer are in doubt the better.
+            self._pause(0.0)
+        else:
+            self._pauses = 0
         return None
 
     async def _neighbours_answer(self) -> bool:
@@ -230,4 +256,5 @@ class Lane:
             _log.error("lane.stopped", why=why, advice="it goes on by itself once that is mended")
         elif self.stopped and not why:
             _log.info("lane.goes-on")
+            self.aside.hurry(now=self.context.clock.boot())
         self.stopped = why

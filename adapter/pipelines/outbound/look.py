@@ -9,11 +9,11 @@ from datetime import timedelta
 import structlog
 
 from adapter.domain.attachment import has_attachments
-from adapter.domain.mark import Mark, Token, has_foreign_mark, marks_on, newest
+from adapter.domain.mark import Mark, has_foreign_mark, marks_on, newest
 from adapter.domain.marker import is_shown
 from adapter.domain.ranking import Rank, priority_of
 from adapter.domain.resource import Resource, instant, obj, version_of
-from adapter.domain.rounds import IN_PROGRESS, PREPARATION, Verdict, decide
+from adapter.domain.rounds import IN_PROGRESS, PREPARATION, Verdict, decide, is_unconfirmed
 from adapter.domain.transmission import State, Transmission
 from adapter.domain.writeback import OVERWRITTEN, authors_own, instant_text, needs_write
 from adapter.pipelines.outbound.ask import say_withdrawn_late
@@ -98,10 +98,10 @@ async def patrol(context: Context, *, in_flight: Container[str] = ()) -> int:
 
 
 async def _compare(context: Context, sighting: Sighting, mark: Mark) -> bool:
-    row = await context.ledger.newest(sighting.id)
-    claimed = await _row_of(context, sighting, mark, row)
-    if row is None or claimed is not row:
-        return claimed is not None
+    rows = await context.ledger.all_of(sighting.id)
+    row = await _row_of(context, sighting, mark, rows)
+    if row is None or row not in rows:
+        return row is not None
     now = context.clock.now()
     if row.mark.progress > mark.progress and is_left(row, edited_at=sighting.rank.since, now=now):
         await context.ledger.change(row, row.state, now=now, event="behind", write_at=now)
@@ -109,9 +109,13 @@ async def _compare(context: Context, sighting: Sighting, mark: Mark) -> bool:
 
 
 async def _row_of(
-    context: Context, sighting: Sighting, mark: Mark, row: Transmission | None
+    context: Context, sighting: Sighting, mark: Mark, rows: Sequence[Transmission]
 ) -> Transmission | None:
-    """The newest row, brought to what the mark tells: rebuilt, or of unknown outcome, where it knew of no claim."""
+    """The newest claimed row, brought to what the mark tells: rebuilt, or of unknown outcome, where it knew of no claim.
+
+    One that was opened for a further round, and not claimed yet, has nothing to say on the Communication.
+    """
+    row = next((one for one in rows if one.state is not State.READY or one.round == mark.round), None)
     if row is None or row.round < mark.round:
         return await _rebuild(context, sighting, mark)
     if row.state is State.READY and row.round == mark.round:
@@ -130,10 +134,11 @@ async def mind_withdrawals(context: Context, *, in_flight: Container[str] = ()) 
     ]
     async for communication in context.fhir.search("Communication", parameters):
         mark = newest(marks_on(communication))
-        row = await context.ledger.newest(str(communication["id"]))
+        rows = await context.ledger.all_of(str(communication["id"]))
+        row = next((one for one in rows if one.state is not State.READY), None)
         sighting = sighting_of(communication, context)
         if mark is not None and not has_foreign_mark(communication) and sighting.id not in in_flight:
-            row = await _row_of(context, sighting, mark, row)
+            row = await _row_of(context, sighting, mark, rows)
         if row is None or row.message is None or not authors_own(communication, row.mark):
             continue
         await say_withdrawn_late(context, row)
@@ -147,18 +152,18 @@ async def look(context: Context, sighting: Sighting) -> Wish | None:
     communication = await context.fhir.read("Communication", sighting.id)
     rows = await context.ledger.all_of(sighting.id)
     if communication is None or not context.policy.marker.on(communication):
-        await _give_up(context, rows, known=None)
+        await _discard(context, rows, known=None)
         return None
     if has_foreign_mark(communication):
         await _report_copy(context, sighting.id)
         return None
     past = await _past(context, communication)
     known = _known_mark(communication, rows, past)
-    decision = decide(communication, known, is_unconfirmed=_is_unconfirmed(rows, known))
-    if decision.verdict is Verdict.PUT_BACK and known is not None:
-        await _put_back(context, sighting, known, communication)
+    decision = decide(communication, known, is_unconfirmed=_is_unconfirmed(communication, rows, known))
     if decision.verdict is not Verdict.OPEN:
-        await _give_up(context, rows, known=known)
+        await _discard(context, rows, known=known)
+        if decision.verdict is Verdict.PUT_BACK and known is not None:
+            await _put_back(context, sighting, known, communication, rows)
         return None
     if _is_answered(rows, communication):
         return None
@@ -170,15 +175,11 @@ async def look(context: Context, sighting: Sighting) -> Wish | None:
     return Wish(communication=communication, row=row, may_have_gone=may_have_gone)
 
 
-async def _give_up(context: Context, rows: Sequence[Transmission], *, known: Mark | None) -> None:
-    """Ends the round that was opened for a wish which is no longer there, and of which nothing was ever claimed."""
-    if not rows or rows[0].state is not State.READY or (known and known.round >= rows[0].round):
-        return
-    now = context.clock.now()
-    token = str(Token.mint(life=context.life, nonce=context.nonce(), resource_id=rows[0].communication))
-    await context.ledger.change(
-        rows[0], State.WITHDRAWN, now=now, event="withdrawn", token=token, ended_at=now
-    )
+async def _discard(context: Context, rows: Sequence[Transmission], *, known: Mark | None) -> None:
+    """Takes back the opening of a round for a wish which is no longer there, and of which nothing was ever claimed."""
+    if rows and rows[0].state is State.READY and (known is None or known.round < rows[0].round):
+        context.uploads.forget(rows[0].communication)
+        await context.ledger.discard(rows[0], now=context.clock.now())
 
 
 async def _report_copy(context: Context, id: str) -> None:
@@ -206,8 +207,13 @@ def _known_mark(communication: Resource, rows: Sequence[Transmission], past: His
     return newest(marks)
 
 
-def _is_unconfirmed(rows: Sequence[Transmission], known: Mark | None) -> bool:
-    return known is not None and any(row.is_unconfirmed and row.round == known.round for row in rows)
+def _is_unconfirmed(communication: Resource, rows: Sequence[Transmission], known: Mark | None) -> bool:
+    """Whether the round's message was taken and never acknowledged, by the ledger, or as was written when that is young."""
+    if known is None or known.message is None:
+        return False
+    return is_unconfirmed(communication) or any(
+        row.is_unconfirmed and row.round == known.round for row in rows
+    )
 
 
 def _is_answered(rows: Sequence[Transmission], communication: Resource) -> bool:
@@ -220,8 +226,14 @@ def _is_answered(rows: Sequence[Transmission], communication: Resource) -> bool:
     )
 
 
-async def _put_back(context: Context, sighting: Sighting, known: Mark, communication: Resource) -> None:
-    row = await _row_of(context, sighting, known, await context.ledger.newest(sighting.id))
+async def _put_back(
+    context: Context,
+    sighting: Sighting,
+    known: Mark,
+    communication: Resource,
+    rows: Sequence[Transmission],
+) -> None:
+    row = await _row_of(context, sighting, known, rows)
     if row is None:
         return
     noted = await context.ledger.change(

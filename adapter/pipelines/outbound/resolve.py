@@ -9,7 +9,7 @@ missing from the account; it then finds its own message taken, and is told by th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -84,12 +84,11 @@ _Reading = dict[tuple[int, int], Verdict]
 class Resolver:
     """Resolves unknown outcomes, and remembers the readings of the list that have to be confirmed by a second one.
 
-    `is_excused` tells of a Communication whether more than the attempts that each has may be made for it: where nothing
-    but the account kept it from going, that decides no end.
+    `in_work` gives the Communications that wait for the lane, among them those that were shown not to be sent.
     """
 
     context: Context
-    is_excused: Callable[[str], bool] = lambda _: False
+    in_work: Callable[[], Container[str]] = frozenset
     _earlier: dict[tuple[str, str], tuple[float, _Reading]] = field(default_factory=dict)
 
     async def resolve(self, row: Transmission) -> list[Prepared]:
@@ -110,16 +109,9 @@ class Resolver:
                 error=type(trouble).__name__,
                 detail=str(trouble),
             )
-            await self._put_off(row, trouble)
+            pause = pauses.after(trouble, _patience(self.context, row), now=self.context.clock.now())
+            await self._later([row], pause, event="still-unknown")
             return []
-
-    async def _put_off(self, row: Transmission, trouble: Exception) -> None:
-        """Tried again later, for days if need be; what Metriport refuses to tell of this very patient is for a person."""
-        if not (isinstance(trouble, Rejected) and trouble.issues):
-            await self._later([row], _patience(self.context, row, trouble), event="still-unknown")
-            return
-        case = _Case(row=row, present=None, recalled=Recalled(patient=row.patient))
-        await self._read_again([case], f"Metriport refuses its list: {' '.join(trouble.issues)}")
 
     async def _resolve(self, row: Transmission) -> list[Prepared]:
         context, began = self.context, self.context.clock.now()
@@ -135,6 +127,10 @@ class Resolver:
         listing = await context.messages.outbound(patient)
         rows = await context.ledger.of_patient(patient)
         account = _account(rows, row.destination)
+        if any(one.communication in self.in_work() for one in account if one.id != row.id):
+            # It was shown not to be sent, and is about to be claimed: nothing is decided about it twice.
+            await self._later([row], _IN_FLIGHT_PAUSE, event="another-in-doubt")
+            return []
         ready_at = max(_ready_at(context, one) for one in account) if account else began
         if ready_at > began:
             doubtful = [one for one in account if one.state is State.UNKNOWN]
@@ -178,7 +174,7 @@ class Resolver:
             if case.row.checks >= MOST_READINGS:
                 await _hold(self.context, case, f"{why}, after {case.row.checks} readings")
         rows = [case.row for case in cases]
-        pause = _pause_after(min(row.checks for row in rows))
+        pause = min(_APART * 2 ** max(0, min(row.checks for row in rows) - 1), _LONGEST_PAUSE)
         await self._later(rows, pause, event="still-unknown", readings=1)
 
     async def _later(
@@ -210,7 +206,7 @@ class Resolver:
         if present is None or authors_own(present, row.mark) or not context.policy.marker.on(present):
             await withdraw(context, row, present)
             return []
-        if row.attempt >= MOST_ATTEMPTS and not self.is_excused(row.communication):
+        if row.attempt >= MOST_ATTEMPTS:
             await _hold(context, case, f"after {row.attempt} attempts Metriport's list does not show it")
             return []
         if context.policy.after_unknown == "hold":
@@ -224,10 +220,10 @@ class Resolver:
             )
             return []
         now = context.clock.now()
-        # The FHIR server may refuse the claim: it is not tried ever faster than the list is read.
-        again_at = now + max(_UNTIL_CLAIMED, _pause_after(row.checks))
+        # The FHIR server may refuse the claim, for days.
+        again_at = now + max(_UNTIL_CLAIMED, _patience(context, row))
         shown = await context.ledger.change(
-            row, row.state, now=now, event="not-sent", due_at=again_at, note=case.note, checks=row.checks + 1
+            row, row.state, now=now, event="not-sent", due_at=again_at, note=case.note
         )
         if shown is None:
             return []
@@ -350,13 +346,7 @@ async def _hold(context: Context, case: _Case, why: str, *, candidates: Sequence
         await tell(context, held, communication=case.present, candidates=candidates)
 
 
-def _pause_after(readings: int) -> timedelta:
-    doubled: int = 2 ** min(max(readings - 1, 0), MOST_READINGS)
-    return min(_APART * doubled, _LONGEST_PAUSE)
-
-
-def _patience(context: Context, row: Transmission, trouble: Exception) -> timedelta:
-    """The pause before a list that could not be read is read again: it may be for days."""
-    now = context.clock.now()
-    waited = now - (row.intent_at or row.opened_at)
-    return pauses.after(trouble, min(max(waited / 4, _APART), _LONGEST_PAUSE), now=now)
+def _patience(context: Context, row: Transmission) -> timedelta:
+    """The pause before what could not be done is tried again: it may be for days."""
+    waited = context.clock.now() - (row.intent_at or row.opened_at)
+    return min(max(waited / 4, _APART), _LONGEST_PAUSE)

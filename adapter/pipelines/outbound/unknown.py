@@ -28,6 +28,7 @@ async def suspect(context: Context, row: Transmission, send: Send) -> None:
 
     The plan has no digest: with what text it went, if it went, nobody knows.
     """
+    context.uploads.forget(row.communication)
     token = str(Token.mint(life=context.life, nonce=context.nonce(), resource_id=row.communication))
     plan = Mark(round=row.round, token=token, destination=send.destination, attachments=send.attachments)
     await unknown(

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from adapter.domain.attachment import Content
+from adapter.domain.attachment import MOST_ATTACHMENTS, Content
 
 _MOST: Final = 1000
 
@@ -44,7 +44,9 @@ class Uploads:
     def keep(self, communication: str, content: Content, *, patient: str, document: str) -> None:
         """Remembers what was uploaded; of too many Communications the one that is longest there is forgotten."""
         upload = _Upload(patient=patient, content=_digested(content), document=document)
-        self._kept.setdefault(communication, []).append(upload)
+        kept = self._kept.setdefault(communication, [])
+        kept.append(upload)
+        del kept[:-MOST_ATTACHMENTS]
         while len(self._kept) > self.most:
             self._kept.popitem(last=False)
 

@@ -11,7 +11,7 @@ import structlog
 
 from adapter.domain import pauses
 from adapter.domain.resource import Resource, version_of
-from adapter.domain.transmission import Transmission
+from adapter.domain.transmission import State, Transmission
 from adapter.domain.writeback import authors_own, needs_write, overtaken, written
 from adapter.errors import Conflict, Rejected, Temporary
 from adapter.pipelines.outbound.ask import say_withdrawn_late
@@ -25,6 +25,7 @@ _FIRST_PAUSE = timedelta(seconds=15)
 _LONGEST_PAUSE = timedelta(minutes=5)
 _AFTER_REFUSAL = timedelta(days=1)
 _REFUSED = "write-refused"
+_WRITTEN = "written"
 # What the adapter may do at all: nothing that an edit of this one resource would change.
 _NO_ACCESS = frozenset({401, 403})
 
@@ -43,8 +44,7 @@ async def write_back(
         await _later(context, row, pauses.after(error, patience(row, now=now), now=now), "write-waits")
         return None
     except Rejected as refusal:
-        is_news = all(event.what != _REFUSED for event in await context.ledger.timeline(row.communication))
-        (_log.error if is_news else _log.info)(
+        (_log.error if await _is_news(context, row) else _log.info)(
             "communication.write-refused",
             communication=row.communication,
             status=refusal.status,
@@ -54,6 +54,13 @@ async def write_back(
         await _later(context, row, soon if refusal.status in _NO_ACCESS else _AFTER_REFUSAL, _REFUSED)
         return None
     return resource
+
+
+async def _is_news(context: Context, row: Transmission) -> bool:
+    """Whether nothing was refused on this Communication since it was last written."""
+    whats = [event.what for event in await context.ledger.timeline(row.communication)]
+    since = max((place for place, what in enumerate(whats) if what == _WRITTEN), default=-1)
+    return _REFUSED not in whats[since + 1 :]
 
 
 def is_left(row: Transmission, *, edited_at: datetime, now: datetime) -> bool:
@@ -79,7 +86,7 @@ async def _write(context: Context, row: Transmission, communication: Resource | 
             return None
         if row.message and authors_own(communication, row.mark):
             await say_withdrawn_late(context, row)
-        if overtaken(communication, row) or not needs_write(communication, row):
+        if row.state is State.READY or overtaken(communication, row) or not needs_write(communication, row):
             await _settle(context, row, event="in-line")
             return communication
         try:
@@ -89,7 +96,7 @@ async def _write(context: Context, row: Transmission, communication: Resource | 
         except Conflict:
             communication = None
             continue
-        await _settle(context, row, event="written")
+        await _settle(context, row, event=_WRITTEN)
         return fresh
     raise Conflict(f"Communication/{row.communication} changed {_ATTEMPTS} times while it was written")
 

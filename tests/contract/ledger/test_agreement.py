@@ -88,6 +88,7 @@ STEPS: Final = st.lists(
         CHANGE,
         CHANGE,
         step("intend", of=NAME, stale=st.booleans(), now=TIME),
+        step("discard", of=NAME, stale=st.booleans(), now=TIME),
         step("restore", of=NAME, mark=MARK, rank=RANK, now=TIME),
         step("keep_status", status=STATUS, now=TIME),
         step("keep", delivery=DELIVERY),
@@ -142,6 +143,10 @@ class Player:
             return None
         self._slots.append(found[1])
         return self._seen(found[0])
+
+    async def _discard(self, of: str, stale: bool, now: datetime) -> object:  # noqa: FBT001
+        row = self._row(of, stale=stale)
+        return row and await self._ledger.discard(row, now=now)
 
     async def _restore(self, of: str, mark: Mark, rank: Rank, now: datetime) -> object:
         return self._seen(await self._ledger.restore(of, mark, rank=rank, now=now))

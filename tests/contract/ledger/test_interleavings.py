@@ -113,6 +113,7 @@ _READS: Final[Mapping[str, Call]] = {
 _CALLS: Final[Mapping[str, Call]] = {
     "open": lambda store, _: store.open("new", round=1, rank=ROUTINE, now=after(1)),
     "restore": lambda store, _: store.restore("new", _MARK, rank=ROUTINE, now=after(1)),
+    "discard": lambda store, there: store.discard(there.ready, now=after(1)),
     "claim": _moved("ready", State.CLAIMED, token="a"),
     "refuse": _moved("ready", State.REFUSED),
     "intend": _intended("claimed"),
@@ -137,13 +138,15 @@ _CALLS: Final[Mapping[str, Call]] = {
 # Of each of these one wins: a row, the next slot, a message id, a round, the lane.
 _CONTESTS: Final = (
     {"claim", "refuse"},
+    {"claim", "discard"},
+    {"refuse", "discard"},
     {"intend", "recover"},
     {"intend", "intend another"},
     {"record", "doubt"},
     {"record", "find"},
     {"restore", "record"},
     {"restore", "find"},
-    *({call} for call in ("restore", "claim", "refuse", "intend", "intend another", "recover")),
+    *({call} for call in ("restore", "discard", "claim", "refuse", "intend", "intend another", "recover")),
     *({call} for call in ("record", "doubt", "find", "hold lane")),
 )
 

@@ -13,10 +13,10 @@ from adapter.domain.transmission import State
 from adapter.errors import AdapterError, ConfigError
 from adapter.ledger.database import create_engine, parse_url
 from adapter.ledger.insights import open_insights
-from adapter.ledger.store import open_ledger
+from adapter.ledger.store import Store, open_ledger
 from adapter.ledger.tables import metadata
 from adapter.ports.ledger import Delivery, Ledger
-from tests.contract.ledger.ledgers import NOW, after, on_ledger, row_in
+from tests.contract.ledger.ledgers import NOW, after, on_ledger, opened, row_in
 
 
 @on_ledger
@@ -132,3 +132,28 @@ def test_a_wrong_url_is_refused_without_printing_it(url: str, sentence: str) -> 
         parse_url(url)
 
     assert "hunter2" not in str(refused.value)
+
+
+@on_ledger
+async def test_an_opening_is_taken_back_as_if_it_had_never_been(ledger: Store) -> None:
+    row = await opened(ledger, "c1")
+
+    assert await ledger.discard(row, now=after(1))
+    assert not await ledger.discard(row, now=after(2))
+
+    assert await ledger.newest("c1") is None
+    again = await ledger.open("c1", round=1, rank=row.rank, now=after(3))
+    assert again is not None
+    assert (again.round, again.state) == (1, State.READY)
+    assert [event.what for event in await ledger.timeline("c1")] == ["opened", "withdrawn", "opened"]
+
+
+@on_ledger
+async def test_what_was_claimed_is_not_taken_back(ledger: Store) -> None:
+    row = await opened(ledger, "c1")
+    claimed = await ledger.change(row, State.CLAIMED, now=after(1), event="claimed", token="t")
+    assert claimed is not None
+
+    assert not await ledger.discard(row, now=after(2))
+    assert not await ledger.discard(claimed, now=after(2))
+    assert await ledger.newest("c1") == claimed

@@ -1,0 +1,92 @@
+"""A real HAPI that gives all ids itself (`client_id_strategy=NOT_ALLOWED`): messages out and in, each there once."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from adapter.domain.canonical import COMMUNICATION_ID, PATIENT_ID
+from adapter.simulators import metriport
+from adapter.simulators.shell import utc_now
+from tests.e2e.at_work import at_work, settings_for
+from tests.e2e.clinic import attached, until
+from tests.e2e.ehr import Ehr, message_of
+from tests.neighbours.simulator import free_port, serving
+
+CONTENTS = [("application/pdf", b"%PDF-1.4 \x00\x01\n"), ("text/plain", b"plain words\n")]
+
+
+def _received(ehr: Ehr, message: str) -> list[dict[str, Any]]:
+    own = {"system": COMMUNICATION_ID, "value": message}
+    return [one for one in ehr.messages() if own in one.get("identifier", []) and "sender" in one]
+
+
+def _contents(ehr: Ehr, communication: dict[str, Any]) -> list[tuple[str, bytes]]:
+    found = []
+    for part in communication["payload"]:
+        if "contentReference" in part:
+            document = ehr.read(part["contentReference"]["reference"])
+            assert document["subject"] == communication["subject"]
+            binary = ehr.read(document["content"][0]["attachment"]["url"])
+            found.append((binary["contentType"], base64.b64decode(binary["data"])))
+    return found
+
+
+def _is_worked_off(ledger: Path) -> bool:
+    """Whether all that the list told of has been looked at."""
+    with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as connection:
+        count, done = connection.execute("select count(*), total(done) from deliveries").fetchone()
+        return bool(count == done)
+
+
+def test_messages_go_out_and_come_in_once(hapi_assigned: str, tmp_path: Path) -> None:
+    port, own = free_port(), free_port()
+    url = f"http://127.0.0.1:{port}"
+    world = metriport.World(public_url=url, auto_complete_seconds=0.5)
+    key = world.set_webhook(f"http://127.0.0.1:{own}/webhooks/metriport", utc_now())
+    linked = metriport.SANDBOX_PATIENTS[0].id
+    with serving(world, port), Ehr(hapi_assigned, channel=f"ids-{secrets.token_hex(4)}") as ehr:
+        settings = settings_for(
+            hapi_assigned,
+            url,
+            ledger=tmp_path / "ledger.sqlite3",
+            marker=ehr.marker,
+            webhook_key=key,
+            port=own,
+        )
+        subject = ehr.create(
+            {"resourceType": "Patient", "identifier": [{"system": PATIENT_ID, "value": linked}]}
+        )
+        out = ehr.create(
+            {
+                "resourceType": "Communication",
+                "status": "preparation",
+                "medium": [ehr.medium()],
+                "subject": {"reference": f"Patient/{subject}"},
+                "recipient": [{"display": "intake@direct.lakeside.example"}],
+                "topic": {"text": "Referral"},
+                "payload": [
+                    {"contentAttachment": {"contentType": "text/plain", "data": "U2Vlbi4="}},
+                ],
+            }
+        )
+        with at_work(settings):
+            until(lambda: ehr.read(f"Communication/{out}")["status"] == "completed")
+            files = [attached(data, kind) for kind, data in CONTENTS]
+            message = world.receive(utc_now(), patientId=linked, subject="Result", attachments=files).id
+            until(lambda: _received(ehr, message))
+        for file in tmp_path.glob("ledger.sqlite3*"):
+            file.unlink()
+        with at_work(settings) as again:
+            until(lambda: "messages.listed" in again.events() and _is_worked_off(tmp_path / "ledger.sqlite3"))
+
+        sent = [one for one in world.messages if one.direction == "outbound"]
+        [received] = _received(ehr, message)
+        assert message_of(ehr.read(f"Communication/{out}")) == sent[0].id
+        assert len(sent) == 1
+        assert received["subject"] == {"reference": f"Patient/{subject}"}
+        assert _contents(ehr, received) == CONTENTS
