@@ -85,6 +85,11 @@ class Metrics:
             "1 while the account is refused and nothing is sent.",
             registry=self.registry,
         )
+        self.set_aside = Gauge(
+            "adapter_sends_set_aside",
+            "Claims that wait beside the lane, each for a trouble of its own.",
+            registry=self.registry,
+        )
         self.unknown_seconds = Gauge(
             "adapter_unknown_outcome_seconds", "Age of the oldest unknown outcome.", registry=self.registry
         )

@@ -179,6 +179,7 @@ class Adapter:
         self.metrics.waiting.set(summary.deliveries)
         self.metrics.unknown_seconds.set(summary.unknown_seconds)
         self.metrics.lane_stopped.set(1 if self.worker.lane.stopped else 0)
+        self.metrics.set_aside.set(len(self.worker.lane.aside))
         self.metrics.queue_length.set(len(self.worker.queue))
         self.metrics.failing.set(self.worker.queue.failing)
         self.metrics.show(self.worker.episodes)

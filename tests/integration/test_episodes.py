@@ -185,7 +185,7 @@ def test_while_metriport_fails_few_come_into_doubt() -> None:
     in_doubt: list[int] = []
 
     async def day(clinic: Site) -> None:
-        clinic.metriport.add_fault("*", "/medical", "503", times=10_000)
+        clinic.metriport.add_fault("*", "/", "503", times=10_000)  # whatever it is asked
         await clinic.passes(TEN_MINUTES)
         in_doubt.append(sum("outcome-unknown" in str(one) for one in clinic.fhir.resources("Communication")))
         clinic.metriport.clear_faults()

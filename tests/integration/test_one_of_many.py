@@ -111,6 +111,8 @@ def test_a_message_that_cannot_go_on_waits_beside_the_lane(
             for number in range(3):
                 clinic.write(_good(number))
             await clinic.passes(1200)
+            assert clinic.adapter is not None
+            assert b"adapter_sends_set_aside 1.0" in await clinic.adapter.metrics_text()
             if restarts:
                 await clinic.stop()
                 await clinic.start()
