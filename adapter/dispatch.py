@@ -61,14 +61,16 @@ class Dispatch:
 
     async def wait(self) -> None:
         """Returns when there is something to carry, and its slot is near."""
-        if not self._prepared:
+        while not self._prepared and (pause := self._until_aside()) != 0.0:
             self._ready.clear()
-            next_at = self.lane.aside.next_at
-            pause = None if next_at is None else max(next_at - self.context.clock.boot(), 0.0)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._ready.wait()
         await self.lane.until_slot(ahead=CLAIM_AHEAD_SECONDS)
+
+    def _until_aside(self) -> float | None:
+        at = self.lane.aside.next_at
+        return None if at is None else max(at - self.context.clock.boot(), 0.0)
 
     async def carry_next(self) -> None:
         """Takes the next one through the lane: one that was set aside, when its time has come, else the best prepared.
@@ -79,12 +81,12 @@ class Dispatch:
         aside = self.lane.aside.take(now=self.context.clock.boot())
         if aside is not None:
             await self._resume(aside)
-        elif self._prepared:
-            prepared = self.lane.choose(self._prepared)
-            if prepared.is_old(now=self.context.clock.boot()):
-                self._look_again(prepared)
-            else:
-                await self._carry(prepared)
+            return
+        prepared = self.lane.choose(self._prepared)
+        if prepared.is_old(now=self.context.clock.boot()):
+            self._look_again(prepared)
+        else:
+            await self._carry(prepared)
 
     async def _resume(self, claimed: Claimed) -> None:
         async with self._going:

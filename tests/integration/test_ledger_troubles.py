@@ -24,6 +24,7 @@ from adapter.pipelines.outbound.transmit import transmit
 from adapter.pipelines.outbound.unknown import unknown
 from adapter.ports.ledger import FinalStatus
 from adapter.simulators.metriport import SANDBOX_PATIENTS
+from tests.integration.canary import overhearing
 from tests.integration.people import communication, stage
 from tests.virtual.loop import START, run
 from tests.virtual.site import LedgerFault, Site, site
@@ -470,3 +471,24 @@ def test_a_communication_that_changes_faster_than_it_is_written_waits() -> None:
             return clinic
 
     assert run(scenario()).communication("referral")["status"] == "not-done"
+
+
+def test_an_unforeseen_error_in_the_step_of_one_message_is_said_and_the_step_taken_later() -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication())
+            clinic.write(communication(id="other", topic={"text": "other"}))
+            await clinic.start()
+            await clinic.passes(3.1)
+            clinic.fhir.add_fault("PUT", "/Communication/", "503", times=4)
+            await clinic.passes(12)
+            clinic.ledger_faults.append(LedgerFault(method="all_of", error=KeyError("Maple"), times=1))
+            await clinic.passes(200)
+            return clinic
+
+    with overhearing(style="json") as heard:
+        clinic = run(scenario())
+
+    assert "transmission.failed" in heard.events()
+    assert {one["status"] for one in clinic.fhir.resources("Communication")} == {"completed"}

@@ -182,7 +182,7 @@ class Lane:
         self._pauses = 0
 
     async def _once(self, claimed: Claimed) -> None:
-        went = await self._go(claimed)
+        went: Claimed | _Trouble | None = claimed
         while isinstance(went, Claimed):
             went = await self._go(went)
         if went is not None:
