@@ -26,7 +26,7 @@ UNMEASURED: Final = (
     "integration/test_hostile_callers.py",
     "simulation",
 )
-# A file that is missing here runs all the same, with a HAPI of its own: one does, so that all take equally long.
+# All that HAPI takes part in: a file that is missing here would start one of its own.
 HAPI: Final = (
     "contract/fhir",
     "contract/fhir_client",
@@ -34,6 +34,8 @@ HAPI: Final = (
     "e2e/test_hl7_examples.py",
     "e2e/test_kills.py",
     "e2e/test_received*.py",
+    "e2e/test_server_ids.py",
+    "e2e/test_sigkill.py",
 )
 
 

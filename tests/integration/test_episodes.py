@@ -492,8 +492,23 @@ def test_a_subscription_that_was_deleted_is_made_again() -> None:
     clinic, heard = _day(day)
 
     _each_sent_once(clinic, messages=9)
-    assert _bells(heard)[:1] == ["neighbour.trouble"]
+    assert _bells(heard) == ["neighbour.trouble", "neighbour.well"]
     assert [one["status"] for one in clinic.fhir.resources("Subscription")] == ["active"]
+
+
+def test_a_subscription_is_looked_after_though_nothing_shows_that_it_is_gone() -> None:
+    async def day(clinic: Site) -> None:
+        await clinic.passes(60)
+        for _ in range(2):
+            [bell] = clinic.fhir.resources("Subscription")
+            await clinic.delete(f"Subscription/{bell['id']}")
+            await clinic.passes(330)
+
+    clinic, heard = _day(day)
+
+    assert [one["status"] for one in clinic.fhir.resources("Subscription")] == ["active"]
+    assert [line["outcome"] for line in _lines(heard, "doorbell.seen-to")] == ["created"] * 3
+    assert _alarms(heard) == []
 
 
 def test_a_bell_that_no_repair_makes_ring_is_repaired_more_and_more_rarely() -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 import pytest
 
 from adapter.mapping import resources
+from adapter.mapping.engine import Mappings
 from adapter.pipelines.inbound.context import RECEIVED
 from adapter.ports.ledger import Delivery
 from adapter.simulators.http import Neighbour, Request, Response
@@ -45,7 +46,8 @@ class _Line:
 
     def handle(self, request: Request, now: datetime) -> Response:
         """Answers one request."""
-        file = self._folder / request.path.lstrip("/")
+        stated = self._folder / request.path.lstrip("/")
+        file = stated if stated.is_file() else stated.with_name(f"{stated.name}.json")
         if request.method == "GET" and file.is_file():
             return Response(status=200, headers={"content-type": "application/json"}, body=file.read_bytes())
         if (request.method, request.path) == ("POST", _SEND):
@@ -97,31 +99,48 @@ def _uploads(clinic: Site) -> Iterator[Json]:
         }
 
 
+async def _received(folder: Path, *, mappings: Path | None = None) -> Site:
+    async with site(started=False) as clinic:
+        _clinic(clinic, folder)
+        adapter = await clinic.start(mappings=mappings)
+        delivery = _read(folder, "delivery.json")
+        await adapter.ledger.keep(
+            Delivery(
+                delivery_id=delivery["meta"]["messageId"],
+                kind=RECEIVED,
+                received_at=clinic.clock.now(),
+                body=(folder / "delivery.json").read_bytes(),
+                message=delivery["payload"]["id"],
+            )
+        )
+        await clinic.passes(20)
+        return clinic
+
+
 @pytest.mark.parametrize("name", _folders("inbound"))
 def test_what_comes_in_is_stored_like_this(name: str) -> None:
     folder = FIXTURES / "inbound" / name
 
-    async def scenario() -> Site:
-        async with site(started=False) as clinic:
-            _clinic(clinic, folder)
-            adapter = await clinic.start()
-            delivery = _read(folder, "delivery.json")
-            await adapter.ledger.keep(
-                Delivery(
-                    delivery_id=delivery["meta"]["messageId"],
-                    kind=RECEIVED,
-                    received_at=clinic.clock.now(),
-                    body=(folder / "delivery.json").read_bytes(),
-                    message=delivery["payload"]["id"],
-                )
-            )
-            await clinic.passes(20)
-            return clinic
-
-    stored = list(_stored(run(scenario())))
+    stored = list(_stored(run(_received(folder))))
 
     assert stored == _read(folder, "resources.json")
     assert [problem for one in stored for problem in resources.problems(one)] == []
+
+
+@pytest.mark.parametrize("name", ["communication", "documentreference"])
+def test_a_site_overrides_one_mapping_of_what_comes_in(name: str, tmp_path: Path) -> None:
+    folder = FIXTURES / "inbound" / "message-with-documents"
+    packaged = Mappings(directory=None).source(f"inbound/{name}").read_text("utf-8")
+    own = packaged.replace('"resourceType":', '"language": "en", "resourceType":', 1)
+    (tmp_path / "inbound").mkdir()
+    (tmp_path / "inbound" / f"{name}.json.j2").write_text(own, "utf-8")
+
+    stored = {one["resourceType"]: one for one in _stored(run(_received(folder, mappings=tmp_path)))}
+
+    usual = {one["resourceType"]: one for one in _read(folder, "resources.json")}
+    kind = {"communication": "Communication", "documentreference": "DocumentReference"}[name]
+    assert stored.pop(kind) == {**usual.pop(kind), "language": "en"}
+    assert stored == usual
 
 
 def _stored(clinic: Site) -> Iterator[Json]:

@@ -26,6 +26,11 @@ def test_the_pace_holds_over_a_restart(after: float) -> None:
     clinic = run(_with_45_queued(stops_after=after))
 
     _assert_paced(clinic)
+    # A restart costs what the claim and the first slot of a life do, and nothing else of the minute.
+    lost = max(later - sooner for sooner, later in pairwise(clinic.begins())).total_seconds() - 3.0
+    sends = clinic.sends()
+    assert lost <= 9.0
+    assert (len(sends) - 1) / ((sends[-1] - sends[0]).total_seconds() - lost) * 60 >= 19.8
 
 
 async def _with_45_queued(*, stops_after: float | None) -> Site:

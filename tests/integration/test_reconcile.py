@@ -11,6 +11,7 @@ import pytest
 from adapter.simulators import metriport
 from adapter.simulators.http import Request, Response
 from adapter.worker import Rhythm
+from tests.integration.people import patient
 from tests.integration.test_received import at, inbound, message
 from tests.virtual.loop import START, run
 from tests.virtual.site import API_KEY, METRIPORT_URL, Site, site
@@ -23,13 +24,30 @@ def test_a_call_that_nobody_took_is_made_anew_and_tells_whose_it_is() -> None:
 
     async def visit(clinic: Site) -> None:
         clinic.metriport.add_fault("POST", "/", "webhook-lost", times=2)
-        for patient in ("maple", "nobody"):
-            clinic.metriport.receive(clinic.clock.now(), **message(patientId=None, externalId=patient))
+        for person in ("maple", "nobody"):
+            clinic.metriport.receive(clinic.clock.now(), **message(patientId=None, externalId=person))
         await clinic.passes(700)
 
     clinic = at(visit)
 
     assert {one.get("subject", {}).get("reference") for one in inbound(clinic)} == {"Patient/maple", None}
+
+
+def test_calls_of_the_last_thirty_days_are_made_anew() -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            clinic.write(patient())
+            clinic.metriport.add_fault("POST", "/", "webhook-lost", times=1)
+            clinic.metriport.receive(clinic.clock.now(), **message())
+            await clinic.passes(29 * 86400)
+            await clinic.start()
+            await clinic.passes(900)
+            return clinic
+
+    clinic = run(scenario())
+
+    assert len(inbound(clinic)) == 1
+    assert [one.path.endswith("/retry") for one in clinic.metriport.requests].count(True) == 1
 
 
 def test_a_call_that_nobody_takes_again_is_asked_for_once() -> None:

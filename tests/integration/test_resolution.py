@@ -183,8 +183,13 @@ def test_a_list_that_is_not_right_is_read_again(fault: str, trouble: str, times:
     assert len(clinic.metriport.messages) == 1
 
 
-def test_a_list_that_lags_is_waited_for() -> None:
-    clinic = _sent("apply-then-drop", before=lambda clinic: clinic.metriport.add_fault(*LIST, "list-lag:119"))
+@pytest.mark.parametrize("dialect", ["sdk", "docs"])
+def test_a_list_that_lags_is_waited_for(dialect: str) -> None:
+    clinic = _sent(
+        "apply-then-drop",
+        before=lambda clinic: clinic.metriport.add_fault(*LIST, "list-lag:119"),
+        dialect=dialect,
+    )
 
     assert _end(clinic) == COMPLETED
     assert len(clinic.sends()) == 1
