@@ -134,6 +134,29 @@ def test_a_message_that_cannot_go_on_waits_beside_the_lane(
     assert clinic.fhir.resources("Task") == []
 
 
+def test_what_was_throttled_with_all_others_goes_as_soon_as_they_do() -> None:
+    def throttles(request: Request, _now: datetime) -> Response | None:
+        return Response(status=429) if (request.method, request.path) == ("POST", MESSAGES) else None
+
+    async def scenario() -> tuple[int, Site]:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            end = clinic.stand_in(clinic.metriport, throttles)
+            for number in range(6):
+                clinic.write(_good(number))
+            adapter = await clinic.start()
+            await clinic.passes(6 * 3600)
+            waits = len(adapter.worker.lane.aside)
+            end()
+            await clinic.passes(420)
+            return waits, clinic
+
+    waits, clinic = run(scenario())
+
+    assert waits == 3
+    assert {one["status"] for one in clinic.fhir.resources("Communication")} == {"completed"}
+
+
 def test_its_author_takes_back_what_waits_beside_the_lane() -> None:
     async def scenario() -> Site:
         async with site(started=False) as clinic:
