@@ -231,8 +231,6 @@ class Lane:
             # While Metriport is in trouble, the fewer are in doubt the better.
             self._pause(0.0)
         else:
-            if self._pauses:
-                self.aside.hurry(now=self.context.clock.boot())  # what kept all from going is over
             self._pauses = 0
         return None
 
