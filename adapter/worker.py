@@ -82,7 +82,9 @@ class Worker:
             waits=self._wait,
         )
         self.silence = asyncio.Event()
-        self.resolver = Resolver(context=self.context, in_work=lambda: self.queue.in_work)
+        self.resolver = Resolver(
+            context=self.context, in_work=lambda: self.queue.in_work, aside=self.lane.aside
+        )
         self._look = asyncio.Event()
         self._work = asyncio.Event()
         self._mail = asyncio.Event()

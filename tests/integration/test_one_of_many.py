@@ -159,6 +159,28 @@ def test_what_was_throttled_with_all_others_goes_as_soon_as_they_do() -> None:
     assert {one["status"] for one in clinic.fhir.resources("Communication")} == {"completed"}
 
 
+def test_what_waits_beside_the_lane_keeps_no_other_in_doubt() -> None:
+    """Both are for the same patient and the same place."""
+
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.stand_in(clinic.metriport, _refuses_its_text)
+            clinic.write(communication(id="bad", topic={"text": "taken ill"}))
+            await clinic.start()
+            await clinic.passes(1200)
+            clinic.metriport.add_fault("POST", MESSAGES, "apply-then-drop")
+            clinic.write(_good(0))
+            await clinic.passes(1200)
+            return clinic
+
+    clinic = run(scenario())
+
+    assert clinic.communication("good-0")["status"] == "completed"
+    assert _subjects(clinic) == ["good 0"]
+    assert _code(clinic, "bad") == "waiting-for-metriport"
+
+
 def test_its_author_takes_back_what_waits_beside_the_lane() -> None:
     async def scenario() -> Site:
         async with site(started=False) as clinic:

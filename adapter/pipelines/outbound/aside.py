@@ -64,7 +64,7 @@ class Aside:
         """When the next one is to be tried; `None` when nobody waits."""
         return min((waiting.due for waiting in self._waiting.values()), default=None)
 
-    def __contains__(self, communication: str) -> bool:
+    def __contains__(self, communication: object) -> bool:
         return communication in self._waiting
 
     def __len__(self) -> int:

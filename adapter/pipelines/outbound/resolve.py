@@ -84,11 +84,13 @@ _Reading = dict[tuple[int, int], Verdict]
 class Resolver:
     """Resolves unknown outcomes, and remembers the readings of the list that have to be confirmed by a second one.
 
-    `in_work` gives the Communications that wait for the lane, among them those that were shown not to be sent.
+    `in_work` gives the Communications that wait for the lane, among them those that were shown not to be sent; `aside`
+    are those that may wait for days, and of which certainly nothing was taken.
     """
 
     context: Context
     in_work: Callable[[], Container[str]] = frozenset
+    aside: Container[str] = frozenset()
     _earlier: dict[tuple[str, str], tuple[float, _Reading]] = field(default_factory=dict)
 
     async def resolve(self, row: Transmission) -> list[Prepared]:
@@ -126,7 +128,7 @@ class Resolver:
             await change(context, row, row.state, event="patient-known", patient=patient)
         listing = await context.messages.outbound(patient)
         rows = await context.ledger.of_patient(patient)
-        account = _account(rows, row.destination)
+        account = [one for one in _account(rows, row.destination) if one.communication not in self.aside]
         if any(one.communication in self.in_work() for one in account if one.id != row.id):
             # It was shown not to be sent, and is about to be claimed: nothing is decided about it twice.
             await self._later([row], _IN_FLIGHT_PAUSE, event="another-in-doubt")
