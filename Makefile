@@ -6,6 +6,7 @@ UV     := $(BIN)/uv
 ONCE   ?=
 FHIR   ?= simulator
 OF     ?= random
+FROM   ?= 0
 UNTIL  ?= 200000
 
 .PHONY: demo test lint bench simulate lock
@@ -38,7 +39,7 @@ bench: $(VENV)/.dev
 
 # Goes on where it stopped; UNTIL is the number of the last history, OF is random, singles or pairs.
 simulate: $(VENV)/.dev
-	$(BIN)/python -m tests.simulation --of $(OF) --until $(UNTIL)
+	$(BIN)/python -m tests.simulation --of $(OF) --from $(FROM) --until $(UNTIL)
 
 lock: $(VENV)/.run
 	$(UV) pip compile --quiet --universal --no-emit-index-url --no-header --output-file requirements.lock pyproject.toml

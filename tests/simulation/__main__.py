@@ -34,7 +34,9 @@ def main() -> int:
     if options.without:
         return _search(options.without, until=options.until)
     figures = Figures()
-    for reached, figures in go_on(_STATE, of=options.of, until=options.until, processes=options.processes):
+    for reached, figures in go_on(
+        _STATE, of=options.of, start=options.start, until=options.until, processes=options.processes
+    ):
         _say(f"{options.of} {reached}: {figures.lines()[0]}")
     _say(*figures.failing, *(f"{operation} met {fault}" for operation, fault in sorted(figures.covered)))
     return bool(figures.failing)
@@ -56,6 +58,7 @@ def _search(guard: str, *, until: int) -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--of", choices=["random", "singles", "pairs"], default="random")
+    parser.add_argument("--from", dest="start", type=int, default=0, help="the number of the first story")
     parser.add_argument("--until", type=int, default=200_000, help="the number of the last story")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, help="play the story of this seed alone and print it")

@@ -144,21 +144,24 @@ def _work(results: Connection, plan: dict[str, Any], seconds: float | None, most
     results.send(played(stories(**plan), seconds=seconds, most=most))
 
 
-def go_on(state: Path, *, of: str, until: int, processes: int) -> Iterator[tuple[int, Figures]]:
-    """Plays stories up to number `until`, a few at a time, and tells how far that is and the figures of all of them.
+def go_on(
+    state: Path, *, of: str, until: int, processes: int, start: int = 0
+) -> Iterator[tuple[int, Figures]]:
+    """Plays stories from number `start` up to `until`, a few at a time; tells how far that is and the figures of all.
 
-    `state` remembers both, what went wrong as well.
+    `state` remembers both by list and start, what went wrong as well: broken off, it goes on there.
     """
     state.parent.mkdir(parents=True, exist_ok=True)
     reached = json.loads(state.read_text()) if state.exists() else {}
-    at, figures = 0, Figures()
-    if of in reached:
-        at, figures = reached[of]["at"], Figures.of(reached[of]["figures"])
+    name = f"{of} from {start}" if start else of
+    at, figures = start, Figures()
+    if name in reached:
+        at, figures = reached[name]["at"], Figures.of(reached[name]["figures"])
         yield at, figures
     while at < until:
         count = min(_AT_ONCE[of] * processes, until - at)
         part = side_by_side(processes=processes, start=at, of=of, most=count)
         at += count
         figures.join(part)
-        state.write_text(json.dumps({**reached, of: {"at": at, "figures": figures.kept()}}))
+        state.write_text(json.dumps({**reached, name: {"at": at, "figures": figures.kept()}}))
         yield at, figures
