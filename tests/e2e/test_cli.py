@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -282,6 +285,31 @@ def test_a_reconcile_that_was_killed_is_begun_anew_without_loss(clinic: Clinic, 
     found = clinic.fhir.resources("Communication")
     assert sorted(one["topic"]["text"] for one in found) == [f"Result {number}" for number in range(5)]
     assert {len(clinic.fhir.history("Communication", one["id"])) for one in found} == {1}
+
+
+def test_reconcile_shows_people_how_far_it_is(clinic: Clinic) -> None:
+    for number in range(3):
+        clinic.metriport.add_fault("*", "", "webhook-lost")
+        clinic.metriport.receive(utc_now(), patientId=SANDBOX_PATIENTS[0].id, subject=f"Result {number}")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "adapter", "reconcile"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        shown = b"".join(_read_until_closed(ours))
+    os.close(ours)
+
+    assert process.returncode == 0
+    assert b"received messages" in shown
+    assert b"Metriport's list" in shown
+    assert b"100%" in shown
+    assert b"worked off" in shown
+
+
+def _read_until_closed(terminal: int) -> Iterator[bytes]:
+    with suppress(OSError):  # what Linux says of a terminal whose other side is gone
+        while piece := os.read(terminal, 10_000):
+            yield piece
 
 
 def test_reconcile_asks_anew_for_what_came_with_dead_links(clinic: Clinic) -> None:
