@@ -12,7 +12,6 @@ import structlog
 from adapter.domain.pauses import spread
 from adapter.domain.ranking import Rank
 from adapter.errors import ConfigError, Conflict, Rejected, Temporary, place
-from adapter.pipelines.outbound.claim import Claimed
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.lane import CLAIM_AHEAD_SECONDS, Lane, Prepared
 from adapter.pipelines.outbound.look import Sighting
@@ -37,7 +36,7 @@ class Dispatch:
     waits: Callable[[Sighting, Exception, str], Awaitable[None]]
 
     def __post_init__(self) -> None:
-        self.lane = Lane(context=self.context, spread=spread)
+        self.lane = Lane(context=self.context, spread=spread, freed=self.queue.finished)
         self._prepared: list[Prepared] = []
         self._ready = asyncio.Event()
         self._going = asyncio.Lock()
@@ -80,19 +79,14 @@ class Dispatch:
         """
         aside = self.lane.aside.take(now=self.context.clock.boot())
         if aside is not None:
-            await self._resume(aside)
+            async with self._going:
+                await self.lane.resume(aside)
             return
         prepared = self.lane.choose(self._prepared)
         if prepared.is_old(now=self.context.clock.boot()):
             self._look_again(prepared)
         else:
             await self._carry(prepared)
-
-    async def _resume(self, claimed: Claimed) -> None:
-        async with self._going:
-            await self.lane.resume(claimed)
-        if claimed.row.communication not in self.lane.aside:
-            self.queue.finished(claimed.row.communication)
 
     async def _carry(self, prepared: Prepared) -> None:
         communication = prepared.wish.row.communication

@@ -322,7 +322,6 @@ class Worker:
             )
 
     async def _to_call(self, sighting: Sighting) -> Prepared | None:
-        at = self.context.clock.boot()  # what is attached is looked at from now on
         wish = await look(self.context, sighting)
         if wish is None:
             return None
@@ -333,6 +332,7 @@ class Worker:
             self.queue.add(known)
             return None
         planned = await plan(self.context, wish.communication, round=wish.row.round)
+        at = self.context.clock.boot()  # what is attached was looked at; to upload it may take long
         send = planned if isinstance(planned, Reason) else await complete(self.context, planned)
         if isinstance(send, Reason):
             await park(self.context, wish, send)

@@ -89,7 +89,9 @@ def _is_former(communication: Mapping[str, Any], transmission: Transmission) -> 
     Who does so saw this round's end, or mended what was refused or held before that could be written.
     """
     marks = marks_on(communication)
-    unconfirmed = transmission.is_unconfirmed
+    # What was unconfirmed may have failed since its author asked for it once more.
+    failed = transmission.state is State.FAILED and wants_resend(communication)
+    unconfirmed = transmission.is_unconfirmed or failed
     seen = any(mark.round == transmission.round and mark.end is not None for mark in marks)
     answered = seen or unconfirmed or _is_mended(communication, transmission)
     decision = decide(communication, transmission.mark, is_unconfirmed=unconfirmed)

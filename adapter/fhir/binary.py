@@ -1,7 +1,7 @@
 """The two forms in which a Binary is sent (https://hl7.org/fhir/R4/binary.html#rest), never in memory as a whole.
 
 Raw with its own content type; as JSON that is made while it is sent, where it would not arrive as it went, or a server does
-not take it so (415). Sent raw, HAPI 8.8 takes FHIR's own types for the resource itself, loses the bytes of a form without a
+not take it so. Sent raw, HAPI 8.8 takes FHIR's own types for the resource itself, loses the bytes of a form without a
 word, and binary storage refuses what has no type. Either way HAPI wants 2 GB of heap to give 45 MB back.
 """
 

@@ -27,6 +27,7 @@ _EVER: Final = ("_since", "1970-01-01T00:00:00Z")
 _COUNT: Final = ("_count", str(PAGE_SIZE))
 _GONE: Final = 410
 _NO_HISTORY: Final = frozenset({400, 405, 501})
+_NOT_RAW: Final = frozenset({400, 406, 415, 422})  # what is said to a form that is not taken
 
 
 class FhirClient:
@@ -176,7 +177,7 @@ class FhirClient:
             try:
                 await self._fhir.store(path, raw)
             except Rejected as refusal:
-                if refusal.status != 415:  # noqa: PLR2004  # Unsupported Media Type
+                if refusal.status not in _NOT_RAW:
                     raise
             else:
                 return None

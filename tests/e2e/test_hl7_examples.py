@@ -321,13 +321,24 @@ def _communications(ehr: Ehr, there: set[str]) -> Iterator[_Case]:
             by_reference = {"reference": hl7.reference_of(patient)}
             by_link = {"identifier": {"system": PATIENT_ID, "value": _link_of(patient["id"])}}
             topic = {"text": f"From HL7: {name}"}
-            addressed = [*example["recipient"], {"display": _ADDRESS}]
+            addressed = [{"display": _ADDRESS}]
             code = _ADDRESSED[example["id"]]
             yield _Case(
                 communication=_asks(
                     ehr, example, f"{ehr.channel}-linked-{name}", topic=topic, subject=by_reference
                 ),
                 code=_LINKED,
+            )
+            yield _Case(
+                communication=_asks(
+                    ehr,
+                    example,
+                    f"{ehr.channel}-beside-{name}",
+                    topic=topic,
+                    subject=by_reference,
+                    recipient=[*example["recipient"], *addressed],
+                ),
+                code=_LINKED,  # those who have no address are not left out
             )
             for way, subject in (("reference", by_reference), ("link", by_link)):
                 yield _Case(

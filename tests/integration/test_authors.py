@@ -513,3 +513,24 @@ def test_a_stale_copy_without_a_mark_opens_its_round_even_when_it_has_to_be_look
 
     assert clinic.communication("referral")["status"] == "completed"
     assert len(clinic.metriport.messages) == 1
+
+
+def test_a_resend_that_was_asked_for_is_not_lost_when_the_first_one_fails_meanwhile() -> None:
+    async def scenario() -> Site:
+        async with site(auto_complete_seconds=None, started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication())
+            impatient = Policy(unconfirmed_after=timedelta(hours=3))
+            await clinic.start(policy=impatient, rhythm=replace(clinic.slow(), sweep=600.0))
+            await clinic.passes(4 * 3600)
+            clinic.fhir.add_fault("GET", "/Patient/", "503", times=4)
+            clinic.write({**clinic.communication("referral"), "status": "preparation", **RESEND})
+            await clinic.passes(5)
+            clinic.metriport.fail(clinic.metriport.messages[0].id, "The mailbox is full.", clinic.clock.now())
+            await clinic.passes(3600)
+            return clinic
+
+    clinic = run(scenario())
+
+    assert len(clinic.metriport.messages) == 2
+    assert [mark.round for mark in marks_on(clinic.communication("referral"))] == [2, 1]

@@ -64,10 +64,14 @@ class _Trouble:
 
 @dataclass(kw_only=True)
 class Lane:
-    """The pace of this account and the repeats of one claim; `stopped` says why nothing is sent, while nothing is."""
+    """The pace of this account and the repeats of one claim; `stopped` says why nothing is sent, while nothing is.
+
+    `freed` is told of a Communication that was set aside and needs the lane no more.
+    """
 
     context: Context
     spread: Callable[[], float] = lambda: 1.0
+    freed: Callable[[str], None] = lambda _: None
     _slots: list[Slot] = field(default_factory=list)
     _last: int | None = None
     _not_before: float = 0.0
@@ -135,6 +139,7 @@ class Lane:
         await self._whatever_comes(claimed, self._once)
         if claimed.row.communication not in self.aside:
             self.aside.done(claimed.row.communication)
+            self.freed(claimed.row.communication)
 
     async def _whatever_comes(self, claimed: Claimed, going: Callable[[Claimed], Awaitable[None]]) -> None:
         try:
@@ -169,9 +174,16 @@ class Lane:
             if went.is_refusal:
                 self._say_stopped(went.why)
             stops += await self._neighbours_answer()
+            await self._make_room()
             if stops >= _MOST_STOPS and self.aside.has_room:
                 self._set_aside(went)
                 return
+
+    async def _make_room(self) -> None:
+        """Where no more may be set aside, one that was goes on by now, perhaps."""
+        other = None if self.aside.has_room else self.aside.take(now=self.context.clock.boot())
+        if other is not None:
+            await self.resume(other)
 
     def _set_aside(self, trouble: _Trouble) -> None:
         communication = trouble.claimed.row.communication
@@ -231,6 +243,8 @@ class Lane:
             # While Metriport is in trouble, the fewer are in doubt the better.
             self._pause(0.0)
         else:
+            if self._pauses:
+                self.aside.hurry(now=self.context.clock.boot())  # what kept all from going is over
             self._pauses = 0
         return None
 

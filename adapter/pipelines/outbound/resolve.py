@@ -128,7 +128,7 @@ class Resolver:
             await change(context, row, row.state, event="patient-known", patient=patient)
         listing = await context.messages.outbound(patient)
         rows = await context.ledger.of_patient(patient)
-        account = [one for one in _account(rows, row.destination) if one.communication not in self.aside]
+        account = [one for one in _account(rows, row.destination) if not self._is_aside(one)]
         if any(one.communication in self.in_work() for one in account if one.id != row.id):
             # It was shown not to be sent, and is about to be claimed: nothing is decided about it twice.
             await self._later([row], _IN_FLIGHT_PAUSE, event="another-in-doubt")
@@ -151,6 +151,11 @@ class Resolver:
         if not is_plain and not await self._is_confirmed((patient, str(row.destination)), cases, verdicts):
             return []
         return await self._apply(cases, verdicts)
+
+    def _is_aside(self, row: Transmission) -> bool:
+        """Whether it waits beside this process's lane; another life's claim of the same Communication is another matter."""
+        waits = row.state in {State.CLAIMED, State.WAITING} and row.communication in self.aside
+        return waits and row.token.startswith(f"{self.context.life}.")
 
     async def _is_confirmed(
         self, of: tuple[str, str], cases: Sequence[_Case], verdicts: dict[int, Verdict]
@@ -208,10 +213,11 @@ class Resolver:
         if present is None or authors_own(present, row.mark) or not context.policy.marker.on(present):
             await withdraw(context, row, present)
             return []
-        if row.attempt >= MOST_ATTEMPTS:
-            await _hold(context, case, f"after {row.attempt} attempts Metriport's list does not show it")
+        doubtful = await _doubtful(context, row)
+        if doubtful >= MOST_ATTEMPTS:
+            await _hold(context, case, f"after {doubtful} attempts Metriport's list does not show it")
             return []
-        if context.policy.after_unknown == "hold":
+        if doubtful and context.policy.after_unknown == "hold":
             await _hold(context, case, "Metriport's list does not show it")
             return []
         if case.recalled.send is None:
@@ -231,6 +237,20 @@ class Resolver:
             return []
         wish = Wish(communication=present, row=replace(shown, version=row.version or case.recalled.version))
         return [Prepared(wish=wish, send=case.recalled.send, at=context.clock.boot())]
+
+
+async def _doubtful(context: Context, row: Transmission) -> int:
+    """How many of the round's claims may have been sent: all, but those that the ledger knows never to have been taken.
+
+    However often processes change while Metriport refuses the account, that ends no message. A ledger that does not know
+    every claim knows nothing.
+    """
+    whats = [
+        event.what for event in await context.ledger.timeline(row.communication) if event.round == row.round
+    ]
+    if whats.count("claimed") < row.attempt:
+        return row.attempt
+    return max(0, whats.count("intent") - whats.count("waiting") - whats.count("too-late"))
 
 
 async def witness(context: Context, message_id: str) -> None:

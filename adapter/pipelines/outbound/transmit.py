@@ -9,9 +9,11 @@ from typing import Final
 import structlog
 
 from adapter.domain.evidence import found_in
+from adapter.domain.mark import marks_on
 from adapter.domain.outcome import Answer, LaneStopped, Refused, Sent, TooLate, Waiting
 from adapter.domain.reasons import Reason, reason
 from adapter.domain.resource import Resource, version_of
+from adapter.domain.rounds import PREPARATION
 from adapter.domain.transmission import State, Transmission
 from adapter.domain.writeback import authors_own, edited_after, overtaken
 from adapter.errors import Conflict, Temporary
@@ -55,7 +57,7 @@ async def still_wanted(context: Context, claimed: Claimed) -> Claimed | None:
     if claimed.row.state is State.CLAIMED and context.clock.boot() - claimed.at <= FRESH_SECONDS:
         return claimed
     present = await context.fhir.read("Communication", claimed.row.communication)
-    if present is None or authors_own(present, claimed.row.mark):
+    if present is None or _is_taken_back(context, present, claimed):
         await withdraw(context, claimed.row, present)
         return None
     if overtaken(present, claimed.row):
@@ -67,6 +69,14 @@ async def still_wanted(context: Context, claimed: Claimed) -> Claimed | None:
         at=context.clock.boot(),
         row=replace(claimed.row, note=edited_after(claimed.row.version)) if changed else claimed.row,
     )
+
+
+def _is_taken_back(context: Context, present: Resource, claimed: Claimed) -> bool:
+    """Whether its author wants it no more, or anew: who sets `preparation` beside our mark saw that it had not gone."""
+    anew = present.get("status") == PREPARATION and any(
+        mark.token == claimed.row.token for mark in marks_on(present)
+    )
+    return anew or authors_own(present, claimed.row.mark) or not context.policy.marker.on(present)
 
 
 async def withdraw(context: Context, row: Transmission, present: Resource | None) -> None:
