@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -47,6 +48,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Genera
     terminalreporter.section("neighbours")
     for line in terminalreporter.config.stash[_REPORT].lines():
         terminalreporter.line(line)
+
+
+@pytest.fixture(autouse=True)
+def _same_chances(request: pytest.FixtureRequest) -> None:
+    """What is left to chance, pauses that are spread above all, comes out the same whenever the test is run."""
+    random.seed(request.node.nodeid)
 
 
 def _serve(config: pytest.Config, name: str, server: AbstractContextManager[_T]) -> Iterator[_T]:

@@ -26,6 +26,8 @@ MOST_PAGES: Final = 1000
 _EVER: Final = ("_since", "1970-01-01T00:00:00Z")
 _COUNT: Final = ("_count", str(PAGE_SIZE))
 _GONE: Final = 410
+_NO_VERSION: Final = "0"
+_NO_CONDITION: Final = frozenset({400, 404})  # what is said to a version that nothing can have, beside 412
 _NO_HISTORY: Final = frozenset({400, 405, 501})
 _NOT_RAW: Final = frozenset({400, 406, 415, 422})  # what is said to a form that is not taken
 
@@ -89,17 +91,33 @@ class FhirClient:
     async def create_all(self, resources: Sequence[Resource]) -> list[str]:
         """Creates all of them under their ids, or none, and gives their ids on the server.
 
+        HAPI creates under an `If-Match` that no version has, and takes it for nothing that is there or was deleted. By the
+        standard it is refused for what is not there as well: then only the look before keeps others' work from harm.
+
         Raises:
-            Conflict: of one there are several already.
+            Conflict: one of them is there already, or was, perhaps by a request that a process made before it died; where
+                the server gives all ids, of one there are several.
         """
         if self.assigns_ids:
             reply = await self._fhir.request("POST", "", data=own.posts(resources), patience=CONTENT_TIMEOUT)
             return own.ids(_bundle(reply), resources, base_url=self.base_url)
-        if len(resources) == 1:
-            await self.put(resources[0])
-        else:
-            await self.transaction(own.puts(resources))
+        try:
+            await self._put_all(resources, if_match=wire.etag(_NO_VERSION))
+        except (Conflict, Rejected) as refusal:
+            if isinstance(refusal, Rejected) and refusal.status not in _NO_CONDITION:
+                raise
+            for one in resources:
+                place = await self.locate(wire.type_of(one), str(one["id"]))
+                if not place.is_free:
+                    raise
+            await self._put_all(resources, if_match=None)
         return [str(one["id"]) for one in resources]
+
+    async def _put_all(self, resources: Sequence[Resource], *, if_match: str | None) -> None:
+        if len(resources) == 1:
+            await self.put(resources[0], if_match=if_match)
+        else:
+            await self.transaction(own.puts(resources, if_match=if_match))
 
     async def find(self, type: str, parameters: Sequence[tuple[str, str]], *, limit: int) -> list[Resource]:
         """The first matches, by `POST {type}/_search`: what is searched for stands in no URL."""
@@ -145,10 +163,11 @@ class FhirClient:
             raise
         return await self._written(reply, what=f"PUT {path}", path=path)
 
-    async def put(self, resource: Resource) -> Resource:
-        """Creates or replaces the resource under its own id."""
+    async def put(self, resource: Resource, *, if_match: str | None = None) -> Resource:
+        """Creates or replaces the resource under its own id, with that entity tag as `If-Match` where one is given."""
         path = _path(resource)
-        reply = await self._fhir.request("PUT", path, data=resource)
+        headers = {"If-Match": if_match} if if_match else None
+        reply = await self._fhir.request("PUT", path, data=resource, headers=headers)
         return await self._written(reply, what=f"PUT {path}", path=path)
 
     async def store_binary(

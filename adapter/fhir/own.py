@@ -23,10 +23,14 @@ def criteria(id: str) -> list[tuple[str, str]]:
     return [("identifier", f"{OWN_ID}|{id}")]
 
 
-def puts(resources: Sequence[Resource]) -> Resource:
-    """The transaction that creates the resources under their ids."""
+def puts(resources: Sequence[Resource], *, if_match: str | None) -> Resource:
+    """The transaction that puts the resources under their ids, with that entity tag in each `ifMatch`."""
+    condition = {"ifMatch": if_match} if if_match else {}
     return _transaction(
-        [{"resource": one, "request": {"method": "PUT", "url": _place(one)}} for one in resources]
+        [
+            {"resource": one, "request": {"method": "PUT", "url": _place(one), **condition}}
+            for one in resources
+        ]
     )
 
 

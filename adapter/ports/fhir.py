@@ -26,6 +26,11 @@ class Place:
     presence: Presence
     id: str
 
+    @property
+    def is_free(self) -> bool:
+        """Whether it may be created: what somebody deleted stays so."""
+        return self.presence in {Presence.NEVER, Presence.UNSEEN}
+
 
 @dataclass(frozen=True, kw_only=True)
 class History:
@@ -64,6 +69,9 @@ class FhirServer(Protocol):
         """Creates all of them under their ids, or none, and gives their ids on the server.
 
         A server that gives all ids itself keeps theirs as identifiers; references between them lead there as well.
+
+        Raises:
+            Conflict: one of them is there already, or was.
         """
         ...
 

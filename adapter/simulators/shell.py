@@ -37,7 +37,10 @@ class Shell:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
-        response = self.world.handle(await _read(scope, receive), self._clock())
+        request = await _read(scope, receive)
+        if request is None:
+            return
+        response = self.world.handle(request, self._clock())
         self._changed.set()
         if response.delay_seconds:
             await asyncio.sleep(response.delay_seconds)
@@ -90,11 +93,14 @@ class Shell:
         self._changed.set()
 
 
-async def _read(scope: Scope, receive: Receive) -> Request:
+async def _read(scope: Scope, receive: Receive) -> Request | None:
+    """The request; `None` when the client left before its end."""
     body = bytearray()
     more = True
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         body += message.get("body", b"")
         more = message.get("more_body", False)
     return Request(

@@ -479,8 +479,9 @@ def test_a_replay_undoes_no_match() -> None:
 
 
 @pytest.mark.parametrize("deleted", [False, True])
-def test_what_another_replica_wrote_while_attachments_came_is_left_alone(*, deleted: bool) -> None:
-    """This one believed that the lane was still its own; a person has matched the message since."""
+@pytest.mark.parametrize("at_last", [False, True])
+def test_what_another_wrote_while_attachments_came_is_left_alone(*, deleted: bool, at_last: bool) -> None:
+    """Another replica, or what a killed process had on its way, at last after the last look; and a person matched it."""
 
     async def visit(clinic: Site) -> None:
         told = clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
@@ -494,7 +495,8 @@ def test_what_another_replica_wrote_while_attachments_came_is_left_alone(*, dele
         }
 
         def meanwhile(request: Request, now: datetime) -> None:
-            if "/Binary/" in request.path and not clinic.fhir.history("Communication", id):
+            now_it_is = request.path == "/fhir" if at_last else "/Binary/" in request.path
+            if now_it_is and not clinic.fhir.history("Communication", id):
                 clinic.fhir.put(theirs, now)
                 if deleted:
                     clinic.fhir.handle(Request(method="DELETE", path=f"/fhir/Communication/{id}"), now)

@@ -17,7 +17,7 @@ from adapter.simulators.http import Neighbour
 from adapter.simulators.shell import Shell
 
 _REGISTERED: Final = range(10_000, 32_768)  # Linux takes the others for outgoing connections
-_START: Final = random.randrange(len(_REGISTERED))
+_START: Final = random.SystemRandom().randrange(len(_REGISTERED))
 _PORTS: Final[Iterator[int]] = itertools.cycle([*_REGISTERED[_START:], *_REGISTERED[:_START]])
 
 

@@ -154,7 +154,7 @@ async def give_up(context: Context, delivery: Delivery, why: str) -> None:
             return
         _log.error("delivery.given-up", delivery=delivery.delivery_id, detail=why)
         place = await context.fhir.locate("Task", question["id"])
-        if place.presence not in _STATE_OF:
+        if place.is_free:
             await context.fhir.create_all([question])
     except (Temporary, Conflict, Rejected) as error:
         await later(context, delivery, error)

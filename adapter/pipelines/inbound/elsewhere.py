@@ -23,7 +23,6 @@ from adapter.domain.transmission import IN_FLIGHT, State
 from adapter.errors import Conflict, Rejected
 from adapter.pipelines.inbound.context import Context
 from adapter.pipelines.inbound.whose import practitioner, whose
-from adapter.ports.fhir import Presence
 from adapter.ports.ledger import Arrival, ArrivalState
 from adapter.ports.mail import Direction
 
@@ -80,7 +79,7 @@ async def _is_known(context: Context, message: Message) -> bool:
 async def _show(context: Context, message: Message) -> None:
     place = await context.fhir.locate("Communication", elsewhere_id(message.id))
     communication = place.id
-    if place.presence in {Presence.NEVER, Presence.UNSEEN}:
+    if place.is_free:
         told_of = Received(id=message.id, patient=message.patient)
         patient = (await whose(context, told_of)).patient
         people = [recipient_practitioner(npi, await practitioner(context, npi)) for npi in message.npis]

@@ -36,7 +36,6 @@ UNMATCHED: Final = Reason(
     code="held-patient-unknown",
     sentence="A message came in, and it is not certain whose it is. Choose the Patient in `output` and complete the Task.",
 )
-_WAS_WRITTEN: Final = frozenset({Presence.THERE, Presence.DELETED})
 _ONCE: Final = 1  # a received message has no rounds: its question is asked once
 
 
@@ -64,7 +63,7 @@ async def write(context: Context, received: Received, whose: Whose, *, came_at: 
         resources.append(_task(context, received, whose, asked_at=received.received_at or came_at))
     # Fetching attachments takes minutes: another process may have written it meanwhile, and somebody matched it.
     place = await context.fhir.locate("Communication", received.communication)
-    if place.presence in _WAS_WRITTEN:
+    if not place.is_free:
         raise Conflict("Another process wrote the message meanwhile; it is looked at again.")
     communication, *_ = await context.fhir.create_all(resources)
     return communication

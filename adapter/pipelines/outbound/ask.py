@@ -10,7 +10,6 @@ from adapter.domain.tasks import task, withdrawn_task
 from adapter.domain.transmission import Transmission
 from adapter.errors import Conflict, Rejected
 from adapter.pipelines.outbound.context import Context
-from adapter.ports.fhir import Presence
 
 
 async def ask(context: Context, row: Transmission, *, candidates: Sequence[str] = ()) -> None:
@@ -38,7 +37,7 @@ async def _put_once(context: Context, row: Transmission, question: dict[str, Any
     # A server that refuses the Task keeps nothing else from being written: the reason is on the Communication too.
     try:
         place = await context.fhir.locate("Task", question["id"])
-        if place.presence is not Presence.THERE:
+        if place.is_free:
             await context.fhir.create_all([question])
     except (Rejected, Conflict):
         await context.ledger.note(

@@ -174,10 +174,10 @@ class Lane:
             if went.is_refusal:
                 self._say_stopped(went.why)
             stops += await self._neighbours_answer()
-            await self._make_room()
             if stops >= _MOST_STOPS and self.aside.has_room:
                 self._set_aside(went)
                 return
+            await self._make_room()  # and if that one went, this one may go as well: it is tried first
 
     async def _make_room(self) -> None:
         """Where no more may be set aside, one that was goes on by now, perhaps."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from base64 import b64decode, b64encode
 
 import httpx
@@ -198,3 +199,18 @@ def test_another_resource_in_its_place_is_refused(fhir: Fhir) -> None:
     )
 
     assert refused(answer, 400)
+
+
+def test_bytes_that_break_off_are_not_kept(fhir: Fhir) -> None:
+    """A client that was killed in the middle of sending them."""
+    url = httpx.URL(fhir.url(f"Binary/{fhir.id()}"))
+    head = (
+        f"PUT {url.path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/pdf\r\nContent-Length: 5000\r\n\r\n"
+    )
+    with socket.create_connection((url.host, url.port or 80), timeout=20) as client:
+        client.sendall(head.encode() + b"%PDF-1.4")
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(4096):
+            pass
+
+    assert refused(fhir.get(f"Binary/{fhir.id()}"), 404)

@@ -124,6 +124,24 @@ def test_a_version_that_moved_on_undoes_the_whole_transaction(fhir: Fhir) -> Non
     assert body(fhir.get(f"Patient/{fhir.id('p')}"))["gender"] == "male"
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_version_that_nothing_has_lets_a_transaction_only_create(fhir: Fhir, *, deleted: bool) -> None:
+    one, other = (
+        _put({"resourceType": "Patient", "id": fhir.id(name), "gender": "male"}, ifMatch='W/"0"')
+        for name in ("one", "other")
+    )
+    first = fhir.post("", _bundle(one))
+    if deleted:
+        fhir.delete(f"Patient/{fhir.id('one')}")
+
+    second = fhir.post("", _bundle(other, one))
+
+    assert _statuses(body(first)) == ["201 Created"]
+    assert refused(second, 409)
+    assert refused(fhir.get(f"Patient/{fhir.id('other')}"), 404)
+    assert fhir.get(f"Patient/{fhir.id('one')}").status_code == (410 if deleted else 200)
+
+
 def test_the_present_version_goes_through(fhir: Fhir) -> None:
     fhir.stored("Patient", "p")
     present = _put({"resourceType": "Patient", "id": fhir.id("p"), "gender": "male"}, ifMatch='W/"1"')

@@ -114,6 +114,19 @@ def test_if_match_does_not_keep_what_never_was_from_being_created(fhir: Fhir) ->
     assert answer.status_code == 201
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_version_that_nothing_has_lets_a_put_only_create(fhir: Fhir, *, deleted: bool) -> None:
+    first = fhir.put({"resourceType": "Patient", "id": fhir.id(), "gender": "male"}, If_Match='W/"0"')
+    if deleted:
+        fhir.delete(f"Patient/{fhir.id()}")
+
+    second = fhir.put({"resourceType": "Patient", "id": fhir.id(), "gender": "male"}, If_Match='W/"0"')
+
+    assert first.status_code == 201
+    assert refused(second, 409)
+    assert fhir.get(f"Patient/{fhir.id()}").status_code == (410 if deleted else 200)
+
+
 def test_what_never_was_is_not_found(fhir: Fhir) -> None:
     assert refused(fhir.get(f"Patient/{fhir.id()}"), 404)
     assert refused(fhir.get(f"Patient/{fhir.id()}/_history/1"), 404)

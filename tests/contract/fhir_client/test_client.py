@@ -6,6 +6,7 @@ import base64
 from decimal import Decimal
 from typing import Any
 
+import httpx
 import pytest
 
 from adapter.domain.resource import Resource, version_of
@@ -13,7 +14,7 @@ from adapter.errors import Conflict, Rejected
 from adapter.fhir.answers import is_absent
 from adapter.fhir.client import FhirClient
 from adapter.ports.fhir import History
-from tests.contract.fhir_client.servers import Server
+from tests.contract.fhir_client.servers import Rule, Server
 
 SYSTEM = "urn:example:test"
 
@@ -287,6 +288,61 @@ def test_what_no_server_takes_is_rejected_in_its_words(server: Server, own: str)
         server.run(lambda fhir: fhir.put({"resourceType": "Communications", "id": own}))
 
     assert caught.value.issues
+
+
+def _refusing(status: int | None) -> Rule:
+    """As the standard has it: no version is matched by what is not there."""
+
+    def rule(request: httpx.Request) -> httpx.Response | None:
+        conditional = "if-match" in request.headers or b"ifMatch" in request.content
+        return httpx.Response(status) if status and conditional else None
+
+    return rule
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("status", [None, 412, 404, 400])
+def test_all_are_created_or_none(server: Server, own: str, *, count: int, status: int | None) -> None:
+    wanted = [communication(f"{own}{number}") for number in range(count)]
+
+    async def work(fhir: FhirClient) -> list[Any]:
+        return [
+            await fhir.create_all(wanted),
+            *[await fhir.read("Communication", one["id"]) for one in wanted],
+        ]
+
+    ids, *read = server.but(_refusing(status)).run(work)
+
+    assert ids == [one["id"] for one in read] == [one["id"] for one in wanted]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("status", [None, 412])
+@pytest.mark.parametrize("deleted", [False, True])
+def test_what_is_there_or_was_is_never_created_again(
+    server: Server, own: str, *, count: int, status: int | None, deleted: bool
+) -> None:
+    wanted = [communication(f"{own}{number}") for number in reversed(range(count))]
+
+    async def work(fhir: FhirClient) -> list[Any]:
+        await fhir.put(communication(f"{own}0", status="stopped"))
+        if deleted:
+            await fhir.delete("Communication", f"{own}0")
+        with pytest.raises(Conflict):
+            await fhir.create_all(wanted)
+        return [await fhir.read("Communication", f"{own}{number}") for number in range(2)]
+
+    there, new = server.but(_refusing(status)).run(work)
+
+    assert (there and there["status"]) == (None if deleted else "stopped")
+    assert new is None
+
+
+def test_what_is_refused_for_itself_is_refused(server: Server, own: str) -> None:
+    with pytest.raises(Rejected) as raised:
+        server.but(_refusing(422)).run(lambda fhir: fhir.create_all([communication(own)]))
+
+    assert raised.value.status == 422
 
 
 def test_the_server_says_what_it_can(server: Server) -> None:
