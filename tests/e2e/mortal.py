@@ -116,7 +116,7 @@ async def _run(life: Life, fate: _Fate) -> None:
 
 @dataclass(kw_only=True)
 class _Fate:
-    """Counts the operations of all ports together."""
+    """Counts the operations of all ports together. One that fails has ended, too."""
 
     doom: Doom | None
     operations: int
@@ -139,9 +139,10 @@ class _Fate:
         @functools.wraps(method)
         async def call(store: Store, *arguments: Any, **facts: Any) -> Any:
             number = self.begins(f"ledger {name}")
-            answer = await method(store, *arguments, **facts)
-            self.ended(number)
-            return answer
+            try:
+                return await method(store, *arguments, **facts)
+            finally:
+                self.ended(number)
 
         return call
 
@@ -164,9 +165,10 @@ class _Watched(httpx.AsyncBaseTransport):
         if comes_round or "/Basic/" in request.url.path:
             return await self.inner.handle_async_request(request)
         number = self.fate.begins(f"{self.name} {request.method} {request.url.path}")
-        response = await self.inner.handle_async_request(request)
-        self.fate.ended(number)
-        return response
+        try:
+            return await self.inner.handle_async_request(request)
+        finally:
+            self.fate.ended(number)
 
     async def aclose(self) -> None:
         await self.inner.aclose()

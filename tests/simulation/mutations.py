@@ -156,7 +156,7 @@ MUTATIONS: Final = {
     "if-match-on-the-claim": Mutation(without=_blind_claim, stories=("edit-before-the-claim",), seed=82),
     "if-match-on-write-back": Mutation(without=_blind_write_back, stories=("edit-in-a-send",), seed=20),
     "distrust-of-absence": Mutation(without=_trusted_absence, stories=("lagging-list",), seed=6),
-    "send-deadline": Mutation(without=_no_deadline, stories=("pause-before-the-first-byte",)),
+    "send-deadline": Mutation(without=_no_deadline, stories=("pause-before-the-first-byte",), seed=2157),
     "round-gate": Mutation(without=_no_round_gate, stories=("impatient-author",), seed=105),
     "compare-and-set": Mutation(without=_no_compare_and_set, stories=("completed-at-once",), seed=0),
     "unique-message": Mutation(without=_message_of_several, stories=("one-message-for-two",)),
@@ -169,6 +169,8 @@ MUTATIONS: Final = {
     "destination-in-the-match": Mutation(
         without=_any_destination, stories=("same-words-to-two",), seed=10662
     ),
-    "known-ids-of-a-listing": Mutation(without=_any_list, stories=("list-without-what-is-known",)),
-    "reopened-delivery": Mutation(without=_seen_is_done, stories=("given-up-and-told-again",)),
+    "known-ids-of-a-listing": Mutation(
+        without=_any_list, stories=("list-without-what-is-known",), seed=11079
+    ),
+    "reopened-delivery": Mutation(without=_seen_is_done, stories=("given-up-and-told-again",), seed=4603),
 }

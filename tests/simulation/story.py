@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from tests.simulation.operations import CLAIM, CONTENT, LISTING, POST, POST_FAULTS
+
 Point = Literal["before", "wire", "applied", "answered"]
 POINTS: Final[tuple[Point, ...]] = ("before", "wire", "applied", "answered")
 SHOCKS: Final = (
@@ -173,6 +175,7 @@ def drawn(seed: int) -> Story:
         answers=_answers(numbers, len(arrivals)),
         refused=_refused(numbers, letters),
         history=numbers.choice([None, None, None, None, None, None, 0, 1, 3]),
+        faults=_runs(numbers),
     )
 
 
@@ -205,6 +208,22 @@ def _arrivals(numbers: random.Random) -> tuple[Arrival, ...]:
         )
         for _ in range(numbers.choice([0, 0, 0, 1, 2]))
     )
+
+
+def _runs(numbers: random.Random) -> dict[str, tuple[str, ...]]:
+    """What lasts longer than single strikes do: of every four stories, one has some of it."""
+    if numbers.random() >= 0.25:
+        return {}
+    kind = numbers.choice(["posts", "pause", "list", "content"])
+    times, seconds = numbers.choice([1, 3, 10, 60]), numbers.choice([60, 300, 900])
+    if kind == "posts":
+        return {POST: tuple(numbers.choices(POST_FAULTS, k=numbers.randrange(1, 4)))}
+    if kind == "pause":
+        operation = numbers.choice(["ledger intend", "ledger change", CLAIM, POST])
+        return {operation: (f"{numbers.choice(['pause', 'pause-after'])}:{seconds}",)}
+    if kind == "list":
+        return {LISTING: (numbers.choice(["list-empty", "list-empty", "list-move", "500"]),) * times}
+    return {CONTENT: (numbers.choice(["malformed", "404", "500"]),), LISTING: ("500",) * times}
 
 
 def _refused(numbers: random.Random, letters: tuple[Letter, ...]) -> dict[str, float]:
