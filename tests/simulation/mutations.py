@@ -151,10 +151,10 @@ def _seen_is_done(patch: Patch) -> None:
 MUTATIONS: Final = {
     "mark-in-the-claim": Mutation(without=_claim_without_mark, stories=("ledger-lost-in-a-send",), seed=29),
     "overwrite-rule": Mutation(
-        without=_no_overwrite_rule, stories=("stale-copy-and-a-young-ledger",), seed=8
+        without=_no_overwrite_rule, stories=("stale-copy-and-a-young-ledger",), seed=4
     ),
     "if-match-on-the-claim": Mutation(without=_blind_claim, stories=("edit-before-the-claim",), seed=82),
-    "if-match-on-write-back": Mutation(without=_blind_write_back, stories=("edit-in-a-send",), seed=20),
+    "if-match-on-write-back": Mutation(without=_blind_write_back, stories=("edit-in-a-send",), seed=79),
     "distrust-of-absence": Mutation(without=_trusted_absence, stories=("lagging-list",), seed=6),
     "send-deadline": Mutation(without=_no_deadline, stories=("pause-before-the-first-byte",), seed=2157),
     "round-gate": Mutation(without=_no_round_gate, stories=("impatient-author",), seed=105),
