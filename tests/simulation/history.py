@@ -61,8 +61,7 @@ class Outcome:
 def play(story: Story, *, longest_seconds: float = LONGEST_SECONDS) -> Outcome:
     """Plays the story to its end, in virtual time; one that takes longer has none."""
     run(furnish_ledgers())
-    if not gc.get_freeze_count():
-        gc.freeze()  # the modules: they stay, and need not be looked through again and again
+    _leave_out_the_modules()
     random.seed(story.seed)
     gc.disable()  # the frozen have many cycles, and looking for them takes a tenth of the time
     try:
@@ -70,6 +69,12 @@ def play(story: Story, *, longest_seconds: float = LONGEST_SECONDS) -> Outcome:
     finally:
         if next(_PLAYS) % 20 == 0:
             gc.collect()
+
+
+@cache
+def _leave_out_the_modules() -> None:
+    """They stay, and need not be looked through by the collector again and again."""
+    gc.freeze()
 
 
 @cache
