@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 from collections.abc import Generator, Iterator
@@ -9,11 +10,18 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.integration.canary import everyday_leaks_in
 from tests.neighbours import chromium as browser
 from tests.neighbours import hapi, postgresql
 from tests.neighbours.report import Missing, Report
+
+# A busy machine is no finding. In CI the examples are the same each time; at a desk they are always others.
+_ALWAYS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_IN_CI = {"derandomize": True, "database": None} if os.environ.get("ADAPTER_TESTS_REQUIRE") else {}
+settings.register_profile("adapter", _ALWAYS, **_IN_CI)
+settings.load_profile("adapter")
 
 _REPORT = pytest.StashKey[Report]()
 _T = TypeVar("_T")

@@ -181,8 +181,8 @@ class FhirClient:
     ) -> Resource | None:
         """Creates or replaces a Binary with the `size` bytes of `content`, without holding them.
 
-        On a server that gives all ids itself it is held and given, for `create_all`. The same content again makes no new version. HAPI heeds no `If-None-Match` here, so whether there is one
-        already is the caller's to ask.
+        On a server that gives all ids itself it is held and given, for `create_all`. The same content again makes no new
+        version. Whether there is one already is the caller's to ask.
         """
         if self.assigns_ids:
             return await own.inline(

@@ -91,8 +91,13 @@ def file_of(url: sa.URL) -> Path | None:
 def create_engine(url: sa.URL, **options: Any) -> AsyncEngine:
     """An engine that keeps what it acknowledges; `options` go to SQLAlchemy and win over the usual ones."""
     backend = url.get_backend_name()
+    settings = {**_OPTIONS[backend], **options}
+    if backend == "postgresql":
+        from adapter.ledger.bounded import BoundedConnection  # noqa: PLC0415  # a process with a file needs no psycopg
+
+        settings["connect_args"] = {"async_creator_fn": BoundedConnection.connect, **settings["connect_args"]}
     # Parameters are patient data: SQLAlchemy would print them with each error.
-    engine = create_async_engine(url, hide_parameters=True, **{**_OPTIONS[backend], **options})
+    engine = create_async_engine(url, hide_parameters=True, **settings)
     if backend == "sqlite":
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)

@@ -167,10 +167,10 @@ def wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
 def free_port() -> int:
     """A port of the loopback interface that nobody listens on now.
 
-    HAPI listens seconds later: it is below the ports that connections get by themselves meanwhile.
+    HAPI listens seconds later: it is below the ports that connections get by themselves meanwhile, and that tests give out.
     """
     while True:
-        port = 10_000 + secrets.randbelow(22_768)
+        port = 10_000 + secrets.randbelow(2_000)
         with closing(socket.socket()) as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -125,7 +125,7 @@ def machine(folder: Path, *, serve_fhir: bool = True, serve_metriport: bool = Tr
         yield here
 
 
-def wait_until(done: Callable[[], object], *, seconds: float = 30.0) -> None:
+def wait_until(done: Callable[[], object], *, seconds: float = 120.0) -> None:
     """Waits until that is so.
 
     Raises:

@@ -10,6 +10,7 @@ import _sqlite3
 import ctypes
 import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -56,20 +57,23 @@ class Disk:
     folder: Path
     saved: Path
     synchronised: list[str] = field(default_factory=list)
+    _copying: threading.Lock = field(default_factory=threading.Lock)
 
     def keep(self, path: Path) -> None:
         """The file's bytes are safe as they are now."""
         if path.parent == self.folder:
-            self.synchronised.append(path.name)
-            shutil.copy(path, self.saved / path.name)
+            with self._copying:
+                self.synchronised.append(path.name)
+                shutil.copy(path, self.saved / path.name)
 
     def after_power_cut(self, query: str, *, of: str) -> list[Any]:
         """What the database of that name would answer when the power is back; nothing, where not even a table is."""
         left = self.saved / "left"
         left.mkdir(exist_ok=True)
-        for name in (of, f"{of}-wal"):
-            if (self.saved / name).exists():
-                shutil.copy(self.saved / name, left / name)
+        with self._copying:
+            for name in (of, f"{of}-wal"):
+                if (self.saved / name).exists():
+                    shutil.copy(self.saved / name, left / name)
         with closing(sqlite3.connect(left / of)) as connection:
             try:
                 return connection.execute(query).fetchall()

@@ -79,7 +79,7 @@ def test_a_process_at_its_most_talkative_says_nothing(tmp_path: Path, style: str
             _receive(here)
             wait_until(lambda: _is_all_there(here), seconds=180)
             process.send_signal(signal.SIGTERM)
-            out, said = process.communicate(timeout=30)
+            out, said = process.communicate(timeout=90)
             assert process.returncode == 0
         listed = here.run("list").output + here.run("list", "--json").output
         shown = here.run("show", "failed").output

@@ -276,7 +276,7 @@ def test_a_reconcile_that_was_killed_is_begun_anew_without_loss(clinic: Clinic, 
     killed = _adapter(tmp_path, "reconcile")
     _until(lambda: clinic.fhir.resources("Communication"), killed)
     killed.kill()
-    killed.wait(30)
+    killed.wait(90)
     there = len(clinic.fhir.resources("Communication"))
     clinic.fhir.clear_faults()
 
@@ -362,7 +362,7 @@ def test_reconcile_leaves_the_work_to_a_replica_that_does_it(
         refused = _run("reconcile")
     finally:
         process.kill()
-        process.wait(30)
+        process.wait(90)
 
     assert isinstance(refused.exception, ConfigError)
     assert "Another adapter is at work" in str(refused.exception)
@@ -452,7 +452,7 @@ def _adapter(folder: Path, command: str = "run") -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-m", "adapter", command], stderr=log, stdout=log)
 
 
-def _until(condition: Any, process: subprocess.Popen[bytes], seconds: float = 40.0) -> Any:
+def _until(condition: Any, process: subprocess.Popen[bytes], seconds: float = 120.0) -> Any:
     """Waits for the condition; the process must live."""
     for _ in range(int(seconds * 10)):
         found = condition()
@@ -480,7 +480,7 @@ def test_run_sends_and_ends_when_told(clinic: Clinic, tmp_path: Path, number: si
         clinic.fhir.put(communication(), utc_now())
         _until(lambda: clinic.metriport.messages, process)
         process.send_signal(number)
-        assert process.wait(30) == 0
+        assert process.wait(90) == 0
     finally:
         process.kill()
 
@@ -500,7 +500,7 @@ def test_show_says_why_and_what_it_does_not_know(clinic: Clinic, tmp_path: Path)
         _until(lambda: clinic.fhir.history("Communication", "referral")[1:], process)
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(90)
 
     assert "refused-no-content" in _run("show", "referral").stdout
     assert "nothing about nobody" in str(_run("show", "nobody").exception)

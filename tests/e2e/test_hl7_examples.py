@@ -27,6 +27,7 @@ from adapter.wiring import SystemClock, Transports, context_of
 from tests.e2e import hl7
 from tests.e2e.at_work import AtWork, at_work, settings_for
 from tests.e2e.ehr import Ehr, End
+from tests.e2e.machine import wait_until
 from tests.neighbours.simulator import free_port, serving
 
 Json = dict[str, Any]
@@ -167,7 +168,7 @@ def test_every_message_made_of_an_official_example_ends_as_the_design_says(
 
         assert _differing(ends, expected) == {}
         assert clinic.at_work.events() & _TROUBLE == set()
-        assert clinic.at_work.is_idle()
+        wait_until(clinic.at_work.is_idle, seconds=30)
         sent = sum(case.code is None for case in fitting)
         assert len(clinic.metriport.messages) == sent
     if is_lax:

@@ -16,6 +16,7 @@ from tests.e2e.machine import exit_code, machine, wait_until
 from tests.integration.people import communication, patient
 from tests.neighbours import postgresql
 from tests.neighbours.postgresql import Postgresql
+from tests.neighbours.tunnel import tunnel
 
 
 @contextmanager
@@ -131,3 +132,31 @@ def test_while_postgresql_is_away_everything_waits_and_then_goes_on_by_itself(
     assert meanwhile <= 1  # of which the intent had been committed
     assert alive
     assert wrong == []
+
+
+def test_a_network_that_swallows_what_goes_to_postgresql_is_not_waited_for_without_end(
+    postgresql_server: Postgresql, tmp_path: Path
+) -> None:
+    """No connection is closed and no error comes; what is connected then never works again."""
+    with (
+        theatre(tmp_path, speed=10.0, postgresql=postgresql_server) as here,
+        here.stage(Play(database="postgresql")) as stage,
+        tunnel(stage.settings["ledger"]["url"]) as way,
+    ):
+        stage.settings["ledger"]["url"] = way.url
+        with _sending(stage) as process:
+            ready = f"http://127.0.0.1:{stage.settings['web']['port']}/health/ready"
+            with way.swallowing():
+                ill = httpx.get(ready, trust_env=False, timeout=30)
+                time.sleep(5)  # 50 s for the adapter
+            wait_until(stage.is_over, seconds=60)
+            again = httpx.get(ready, trust_env=False)
+            alive = process.is_alive()
+            wrong = [*stage.wrong()]
+        events = [line["event"] for line in stage.log()]
+
+    assert (ill.status_code, again.status_code) == (503, 200)
+    assert ill.json()["parts"][0] == {"name": "ledger", "ok": False, "detail": "Temporary"}
+    assert alive
+    assert wrong == []
+    assert events.count("neighbour.trouble") == 1

@@ -204,6 +204,13 @@ class Ward:
         looked = {id: self.wrong_with(id, one) for id, one in self.there().items()}
         return {id: wrong for id, wrong in looked.items() if wrong}
 
+    def wrong_for_good(self) -> dict[str, list[str]]:
+        """What is wrong at a second look as well: HAPI ends a dead client's transaction, perhaps between two readings."""
+        first = self.wrong()
+        if first:
+            time.sleep(2.0)
+        return {id: wrong for id, wrong in self.wrong().items() if id in first} if first else {}
+
 
 @contextmanager
 def ward(base_url: str, folder: Path) -> Iterator[Ward]:
@@ -251,7 +258,7 @@ def test_each_message_is_there_once_and_no_match_is_undone(
         for moment in moments():
             here.live(moment, MESSAGES // KILLS)
             seen.append(len(here.there()))
-            assert here.wrong() == {}
+            assert here.wrong_for_good() == {}
             here.clinician()
         here.live_to_the_end(seconds=200 + MESSAGES)
         missing, wrong, moving = {*here.sent} - {*here.there()}, here.wrong(), here.moving()

@@ -16,7 +16,7 @@ import uvicorn
 from adapter.simulators.http import Neighbour
 from adapter.simulators.shell import Shell
 
-_REGISTERED: Final = range(10_000, 32_768)  # Linux takes the others for outgoing connections
+_REGISTERED: Final = range(12_000, 32_768)  # below are those of HAPI, above those of outgoing connections
 _START: Final = random.SystemRandom().randrange(len(_REGISTERED))
 _PORTS: Final[Iterator[int]] = itertools.cycle([*_REGISTERED[_START:], *_REGISTERED[:_START]])
 
@@ -42,6 +42,7 @@ def serving(world: Neighbour, port: int) -> Iterator[None]:
     thread.start()
     try:
         while not server.started:
+            assert thread.is_alive(), f"port {port} cannot be listened on"
             time.sleep(0.01)
         yield
     finally:

@@ -40,11 +40,11 @@ async def activated(fhir: FhirClient, id: str) -> None:
 
 async def remove(fhir: FhirClient, id: str) -> None:
     """Deletes it, also while the server is busy activating it."""
-    for _ in range(50):
+    for _ in range(400):
         with suppress(Conflict):
             await fhir.delete("Subscription", id)
             return
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)
     raise AssertionError
 
 

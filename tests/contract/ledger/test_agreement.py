@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapter.domain.mark import End, Mark
@@ -221,7 +221,7 @@ def test_any_calls_give_equal_answers_and_rows_on_both_databases(
                 await player.play(what, arguments)
             return player.answers, await rows_of(ledger)
 
-        @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @settings(max_examples=60)
         @given(steps=STEPS)
         def agree(steps: list[tuple[str, dict[str, Any]]]) -> None:
             assert runner.run(play(sqlite, steps)) == runner.run(play(postgresql, steps))

@@ -124,7 +124,7 @@ def holds_to_its_shape(request: Request, status: int, body: bytes) -> None:
         assert set(json.loads(body)) == {"status", "name", "title", "detail"}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(steps=STEPS, start=STARTS, dialect=st.sampled_from(["sdk", "docs"]))
 def test_any_request_is_answered(steps: list[tuple[Request, float]], start: datetime, dialect: str) -> None:
     world = World(public_url=BASE, dialect=dialect)
@@ -133,7 +133,7 @@ def test_any_request_is_answered(steps: list[tuple[Request, float]], start: date
     assert run(world, steps, start) <= KNOWN
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     steps=STEPS,
     start=STARTS,

@@ -194,7 +194,7 @@ def test_what_a_fault_of_the_send_means(dialect: str, fault: str, answer: type, 
     simulator = world(dialect=dialect)
     simulator.add_fault("POST", SEND_PATH, fault)
 
-    found = asyncio.run(to(simulator, send_seconds=0.05).send(a_send(), in_time=always))
+    found = asyncio.run(to(simulator, send_seconds=1.0).send(a_send(), in_time=always))
 
     assert isinstance(found, answer)
     assert len(simulator.messages) == applied

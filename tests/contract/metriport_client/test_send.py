@@ -72,7 +72,7 @@ def test_whatever_happens_after_the_first_byte_is_unknown_and_posted_once(say: S
 
 def test_no_answer_within_the_deadline_is_unknown() -> None:
     async def run() -> object:
-        async with server(silence) as heard, client(heard.base_url, send_seconds=0.05) as metriport:
+        async with server(silence) as heard, client(heard.base_url, send_seconds=1.0) as metriport:
             return await metriport.send(a_send(), in_time=always)
 
     assert asyncio.run(run()) == Unknown(why="no whole answer came in time (TimeoutError)")
@@ -86,7 +86,7 @@ def test_an_answer_that_trickles_does_not_outlast_the_deadline() -> None:
             await asyncio.sleep(0.005)
 
     async def run() -> object:
-        async with server(trickle) as heard, client(heard.base_url, send_seconds=0.05) as metriport:
+        async with server(trickle) as heard, client(heard.base_url, send_seconds=1.0) as metriport:
             return await metriport.send(a_send(), in_time=always)
 
     assert isinstance(asyncio.run(run()), Unknown)

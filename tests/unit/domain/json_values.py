@@ -5,7 +5,6 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Final
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from adapter.domain.canonical import (
@@ -115,9 +114,6 @@ _WORDS: Final = (
     "http://terminology.hl7.org/CodeSystem/v3-Confidentiality",
     token("1"),
 )
-
-# Two cores that others use as well: how long an example takes says nothing.
-unhurried: Final = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 any_text: Final = st.text(st.characters(exclude_categories=()), max_size=12)
 _scalars: Final = st.one_of(

@@ -24,7 +24,7 @@ from adapter.domain.attachment import (
 )
 from adapter.domain.reasons import Reason
 from tests.builders import concept
-from tests.unit.domain.json_values import any_json, any_object, any_text, unhurried
+from tests.unit.domain.json_values import any_json, any_object, any_text
 
 WHERE = "payload[0]"
 DATA = b"%PDF-1.7 invented"
@@ -40,13 +40,11 @@ def code(found: object) -> str | None:
     return found.code if found else None
 
 
-@unhurried
 @given(st.binary())
 def test_base64_is_decoded(data: bytes) -> None:
     assert decode(encoded(data), where=WHERE) == data
 
 
-@unhurried
 @given(st.binary(min_size=1), st.text(" \t\r\n", min_size=1), st.randoms())
 def test_white_space_within_base64_is_allowed(data: bytes, blanks: str, random: Any) -> None:
     text = encoded(data)
@@ -66,13 +64,11 @@ def test_what_is_no_base64_is_unreadable(data: object) -> None:
     assert found.sentence.startswith("payload[0]: ")
 
 
-@unhurried
 @given(any_json | any_text)
 def test_decoding_takes_any_json(value: Any) -> None:
     assert isinstance(decode(value, where=WHERE), bytes | Reason)
 
 
-@unhurried
 @given(any_object, st.binary())
 def test_checking_bytes_takes_any_json(attachment: dict[str, Any], data: bytes) -> None:
     assert code(check_bytes(attachment, data, where=WHERE)) in {None, "refused-attachment-unreadable"}
@@ -123,7 +119,6 @@ def test_a_hash_of_other_bytes_refuses(stated: str) -> None:
     assert code(check_bytes({"hash": stated}, DATA, where=WHERE)) == "refused-attachment-unreadable"
 
 
-@unhurried
 @given(st.binary().filter(lambda digest: len(digest) != 20) | any_json)
 def test_a_hash_that_is_not_twenty_bytes_proves_nothing(stated: Any) -> None:
     value = encoded(stated) if isinstance(stated, bytes) else stated
@@ -311,7 +306,6 @@ def test_a_document_is_described_by_its_type_or_code(
     assert len(found) == count
 
 
-@unhurried
 @given(any_object)
 def test_readers_of_documents_take_any_json(resource: dict[str, Any]) -> None:
     for kind in (resource.get("resourceType"), *sorted(DOCUMENT_TYPES)):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from adapter.domain.candidates import MOST_CANDIDATES, Match, birth_date, compare, families, ranked
-from tests.unit.domain.json_values import any_json, unhurried
+from tests.unit.domain.json_values import any_json
 
 Json = dict[str, Any]
 
@@ -29,7 +29,6 @@ def a_patient(id: str = "p", **elements: Any) -> Json:
     return {"resourceType": "Patient", "id": id, **PERSON, **elements}
 
 
-@unhurried
 @given(any_json, any_json)
 def test_any_resource_can_be_compared(one: Any, other: Any) -> None:
     person, patient = (

@@ -25,7 +25,7 @@ from adapter.domain.destination import (
 from adapter.domain.resource import items
 from adapter.domain.text import normalise, utf16_length
 from tests.builders import NOW
-from tests.unit.domain.json_values import any_object, any_text, unhurried
+from tests.unit.domain.json_values import any_object, any_text
 
 ADDRESS = "intake@direct.lakeside.example"
 OID = "2.16.840.1.113883.3.9999.7"
@@ -119,7 +119,6 @@ def test_an_oid_has_at_most_255_units(prefix: str) -> None:
     assert parse(f"{prefix}{longest}1") is None
 
 
-@unhurried
 @given(st.one_of(any_text, st.emails(), st.from_regex(r"[0-2](\.\d{1,5}){1,6}", fullmatch=True)))
 def test_what_is_read_is_read_again_as_it_is_and_metriport_keeps_it(stated: str) -> None:
     destination = parse(stated)
@@ -136,7 +135,6 @@ def test_destinations_are_compared_without_regard_to_case() -> None:
     assert not same(ADDRESS, f"x{ADDRESS}")
 
 
-@unhurried
 @given(st.lists(st.sampled_from([OID, ADDRESS, ADDRESS.upper(), "b@lakeside.example"])))
 def test_distinct_keeps_the_first_of_each_in_order(destinations: list[str]) -> None:
     found = distinct(destinations)
@@ -276,7 +274,6 @@ def test_npis_are_those_in_use() -> None:
     assert npis_of(practitioner) == ["1234567893"]
 
 
-@unhurried
 @given(resource=any_object, plain=st.booleans())
 def test_readers_of_destinations_take_any_json(*, resource: dict[str, Any], plain: bool) -> None:
     direct = {**resource, "status": "active"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from adapter.domain.canonical import TRANSMISSION_EXTENSION
 from adapter.domain.mark import KEPT_MARKS, End, Mark, Token, has_foreign_mark, marks_on, newest, with_mark
 from tests.builders import communication, mark, token
-from tests.unit.domain.json_values import any_json, any_object, any_text, unhurried
+from tests.unit.domain.json_values import any_json, any_object, any_text
 
 MARKS = st.builds(
     Mark,
@@ -35,7 +35,6 @@ def extension(*parts: dict[str, Any]) -> dict[str, Any]:
     return {"url": TRANSMISSION_EXTENSION, "extension": list(parts)}
 
 
-@unhurried
 @given(MARKS)
 def test_a_mark_comes_back_from_its_extension_through_json(one: Mark) -> None:
     sent = json.loads(json.dumps(communication(extension=[one.extension()])))
@@ -89,7 +88,6 @@ def test_a_mark_without_attempt_is_of_the_first() -> None:
     assert read == [Mark(round=1, token="t", attempt=1)]
 
 
-@unhurried
 @given(st.lists(MARKS, max_size=8), MARKS)
 def test_at_most_five_marks_stay_newest_first_one_a_round(earlier: list[Mark], one: Mark) -> None:
     resource = communication(extension=[kept.extension() for kept in earlier])
@@ -104,7 +102,6 @@ def test_at_most_five_marks_stay_newest_first_one_a_round(earlier: list[Mark], o
     assert [kept for kept in written if kept.round == one.round] in ([one], [])
 
 
-@unhurried
 @given(st.lists(any_json), MARKS)
 def test_extensions_of_others_stay_in_their_order(others: list[Any], one: Mark) -> None:
     resource = communication(extension=[mark(round=1).extension(), *others])
@@ -146,7 +143,6 @@ def test_of_no_marks_none_is_newest() -> None:
     assert newest([]) is None
 
 
-@unhurried
 @given(any_text, any_text, any_text)
 def test_a_token_fits_the_resource_that_it_was_made_for(life: str, nonce: str, resource_id: str) -> None:
     minted = Token.mint(life=life, nonce=nonce, resource_id=resource_id)
@@ -228,7 +224,6 @@ def test_an_unreadable_mark_is_no_mark_and_counts_as_foreign(unreadable: dict[st
     assert has_foreign_mark(resource)
 
 
-@unhurried
 @given(any_object, any_json)
 def test_readers_of_marks_take_any_json(resource: dict[str, Any], parts: Any) -> None:
     hostile = {**resource, "extension": [{"url": TRANSMISSION_EXTENSION, "extension": parts}]}
@@ -239,7 +234,6 @@ def test_readers_of_marks_take_any_json(resource: dict[str, Any], parts: Any) ->
     assert all(marks_on(hostile)) or has_foreign_mark(hostile)
 
 
-@unhurried
 @given(any_text)
 def test_any_text_may_stand_where_the_token_should(text: str) -> None:
     resource = communication(extension=[extension(ROUND, part("token", valueString=f"{text}.b.c"))])

@@ -25,7 +25,7 @@ from adapter.domain.marker import (
     without_resend,
 )
 from tests.builders import communication, concept
-from tests.unit.domain.json_values import any_object, unhurried
+from tests.unit.domain.json_values import any_object
 
 RESEND = {"system": INSTRUCTION_SYSTEM, "code": "resend"}
 
@@ -107,7 +107,6 @@ def test_taking_the_resend_out_leaves_what_is_the_authors(category: object, kept
     assert without_resend(communication(category=category)) == kept
 
 
-@unhurried
 @given(any_object)
 def test_readers_of_codes_take_any_json(resource: dict[str, Any]) -> None:
     assert {Marker().on(resource), is_inbound(resource), wants_resend(resource)} <= {True, False}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from adapter.domain.message import Message, MessageState, Send
 from adapter.domain.outcome import Refused
 from tests.builders import DESTINATION, METRIPORT_PATIENT
-from tests.unit.domain.json_values import any_text, unhurried
+from tests.unit.domain.json_values import any_text
 
 BODIES = st.dictionaries(any_text, any_text | st.lists(any_text, max_size=3), max_size=5)
 
@@ -26,7 +26,6 @@ def test_the_digest_of_a_call_is_the_same_for_ever() -> None:
     )
 
 
-@unhurried
 @given(any_text, BODIES, st.randoms())
 def test_the_digest_does_not_depend_on_the_order_of_keys(
     patient: str, body: dict[str, Any], random: Any
@@ -37,7 +36,6 @@ def test_the_digest_does_not_depend_on_the_order_of_keys(
     assert Send(patient=patient, body=dict(pairs)).digest == Send(patient=patient, body=body).digest
 
 
-@unhurried
 @given(any_text, BODIES, any_text, BODIES)
 def test_another_call_has_another_digest(
     patient: str, body: dict[str, Any], other_patient: str, other_body: dict[str, Any]

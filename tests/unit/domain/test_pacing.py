@@ -11,7 +11,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapter.domain.pacing import ANSWER_SECONDS, Pace, Slot
-from tests.unit.domain.json_values import unhurried
 
 PACE = Pace()
 LATENCIES = st.floats(0, ANSWER_SECONDS)
@@ -25,7 +24,6 @@ def begin(slots: list[Slot], now: float, *, pace: Pace = PACE) -> float:
     return now
 
 
-@unhurried
 @given(st.lists(st.tuples(LATENCIES, st.floats(0, 1)), min_size=21, max_size=90), st.randoms())
 def test_never_more_than_twenty_arrivals_in_any_minute(
     posts: list[tuple[float, float]], chance: random.Random
@@ -48,7 +46,6 @@ def test_never_more_than_twenty_arrivals_in_any_minute(
     assert all(b - a >= 3 - TOLERANCE for a, b in pairwise(starts))
 
 
-@unhurried
 @given(st.lists(st.floats(0.02, 0.4), min_size=200, max_size=200))
 @example([0.4] * 200)
 def test_small_latencies_leave_nearly_twenty_a_minute(latencies: list[float]) -> None:
@@ -88,7 +85,6 @@ def test_without_an_answer_the_twentieth_before_may_have_arrived_twenty_seconds_
     assert PACE.next_start(slots, now=60.0) == 80.0
 
 
-@unhurried
 @given(st.floats(0, 1e7), st.integers(1, 40))
 def test_stored_times_ahead_of_a_clock_that_stepped_back_count_as_now(step: float, count: int) -> None:
     now = 1000.0

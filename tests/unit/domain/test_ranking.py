@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from adapter.domain.ranking import OLDEST_EVERY, PRIORITIES, Rank, goes_next, priority_of
 from tests.builders import NOW, communication
-from tests.unit.domain.json_values import any_json, unhurried
+from tests.unit.domain.json_values import any_json
 
 RANKS = st.lists(
     st.builds(
@@ -35,13 +35,11 @@ def test_priority_goes_from_stat_to_routine(stated: object, priority: int) -> No
     assert priority_of(communication(priority=stated)) == priority
 
 
-@unhurried
 @given(any_json)
 def test_any_other_priority_is_routine(stated: Any) -> None:
     assert priority_of({"priority": stated}) == len(PRIORITIES) - 1 or stated in PRIORITIES
 
 
-@unhurried
 @given(RANKS, st.integers(0, 200))
 def test_every_fourth_slot_goes_to_the_oldest_and_the_others_by_priority_then_age(
     ranks: list[Rank], turn: int
@@ -54,7 +52,6 @@ def test_every_fourth_slot_goes_to_the_oldest_and_the_others_by_priority_then_ag
         assert all((chosen.priority, chosen.since) <= (other.priority, other.since) for other in ranks)
 
 
-@unhurried
 @given(st.integers(0, 8), st.integers(0, 3), st.integers(1, 3))
 def test_nobody_starves_under_a_stream_of_urgent_messages(
     older: int, first_turn: int, arrivals_a_turn: int

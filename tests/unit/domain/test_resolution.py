@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from adapter.domain.message import Message, MessageState, Send, reference_of
 from adapter.domain.resolution import Ambiguous, Doubt, Found, NotSent, resolve
 from tests.builders import DESTINATION, DOCUMENT, METRIPORT_PATIENT, NOW, transmission
-from tests.unit.domain.json_values import unhurried
 
 TEXTS = ("Within two weeks.", "Within three weeks.", "")
 
@@ -66,7 +65,6 @@ def test_what_is_listed_was_sent_and_what_is_not_was_not() -> None:
     assert resolve(doubts, [listed()]) == {1: Found(message="m1", sent_at=after(1)), 2: NotSent()}
 
 
-@unhurried
 @given(
     st.lists(st.tuples(st.sampled_from(TEXTS), st.integers(0, 600)), max_size=6),
     st.lists(st.tuples(st.sampled_from(TEXTS), st.integers(0, 600)), max_size=6),

@@ -26,12 +26,11 @@ from adapter.domain.resource import (
     version_of,
 )
 from tests.builders import NOW, communication, concept
-from tests.unit.domain.json_values import any_json, any_object, any_text, unhurried
+from tests.unit.domain.json_values import any_json, any_object, any_text
 
 BASE = "https://fhir.lakeside.example/r4"
 
 
-@unhurried
 @given(any_json, any_object)
 def test_readers_take_any_json(value: Any, resource: dict[str, Any]) -> None:
     assert isinstance(obj(value), dict)
@@ -162,7 +161,6 @@ def test_any_other_reference_is_not_local(reference: object) -> None:
     assert local_reference(reference, base_url=BASE) is None
 
 
-@unhurried
 @given(any_text)
 def test_a_local_reference_never_leads_out_of_its_type(tail: str) -> None:
     found = local_reference(f"Patient/{tail}", base_url=BASE)
@@ -196,7 +194,6 @@ def test_instants_are_aware(value: object, moment: datetime | None) -> None:
     assert instant(value) == moment
 
 
-@unhurried
 @given(st.datetimes(timezones=st.just(timezone(timedelta(hours=-9, minutes=-30)))))
 def test_an_instant_written_is_read(moment: datetime) -> None:
     assert instant(moment.isoformat()) == moment

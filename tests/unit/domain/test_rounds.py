@@ -13,7 +13,7 @@ from adapter.domain.canonical import INSTRUCTION_SYSTEM, REASON_SYSTEM
 from adapter.domain.mark import End, Mark
 from adapter.domain.rounds import STATUS_OF_END, Decision, Verdict, decide, is_our_status
 from tests.builders import communication, concept, mark
-from tests.unit.domain.json_values import any_object, unhurried
+from tests.unit.domain.json_values import any_object
 
 # https://hl7.org/fhir/R4/valueset-event-status.html
 STATUSES: Final = (
@@ -138,7 +138,6 @@ def test_a_round_opens_in_no_other_case() -> None:
     }
 
 
-@unhurried
 @given(any_object, st.sampled_from([None, *IN_FLIGHT, *ENDED]))
 def test_deciding_takes_any_json(resource: dict[str, Any], known: Mark | None) -> None:
     found = decide(resource, known)

@@ -11,7 +11,6 @@ from adapter.domain.canonical import CANONICAL, NAMESPACE
 from adapter.domain.reasons import CODES, TaskCode, reason
 from adapter.domain.tasks import task, task_id
 from tests.builders import NOW
-from tests.unit.domain.json_values import unhurried
 
 QUESTIONS = st.tuples(
     st.from_regex(r"[A-Za-z0-9\-.]{1,64}", fullmatch=True), st.integers(1, 99), st.sampled_from(sorted(CODES))
@@ -25,7 +24,6 @@ def test_ids_are_the_same_for_ever() -> None:
     )
 
 
-@unhurried
 @given(QUESTIONS, QUESTIONS)
 def test_the_same_question_has_the_same_id_and_another_question_another(
     one: tuple[str, int, str], other: tuple[str, int, str]

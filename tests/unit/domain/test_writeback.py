@@ -34,7 +34,7 @@ from adapter.domain.writeback import (
     written,
 )
 from tests.builders import MESSAGE, NOW, communication, concept, mark, transmission
-from tests.unit.domain.json_values import any_json, unhurried
+from tests.unit.domain.json_values import any_json
 from tests.unit.domain.test_rounds import STATUSES
 
 FORMER: Final = "0195f2a0-7c1e-7a52-9d3b-5f60c2b1b000"
@@ -147,7 +147,6 @@ def of_others(found: Any) -> list[Any]:
     ]
 
 
-@unhurried
 @given(communications(), TRANSMISSIONS)
 def test_only_the_adapters_own_fields_change(before: Resource, row: Transmission) -> None:
     untouched = copy.deepcopy(before)
@@ -162,7 +161,6 @@ def test_only_the_adapters_own_fields_change(before: Resource, row: Transmission
         assert as_text(of_others(after.get(element))) == as_text(of_others(before.get(element)))
 
 
-@unhurried
 @given(communications(), TRANSMISSIONS)
 def test_of_category_only_the_resend_instruction_goes(before: Resource, row: Transmission) -> None:
     def others(resource: Resource) -> list[Any]:
@@ -176,7 +174,6 @@ def test_of_category_only_the_resend_instruction_goes(before: Resource, row: Tra
     assert others(written(before, row)) == others(before)
 
 
-@unhurried
 @given(communications(), TRANSMISSIONS)
 def test_writing_twice_changes_nothing_more(before: Resource, row: Transmission) -> None:
     assume(not overtaken(before, row))
@@ -189,7 +186,6 @@ def test_writing_twice_changes_nothing_more(before: Resource, row: Transmission)
     assert not needs_write(once, row)
 
 
-@unhurried
 @given(communications(), TRANSMISSIONS)
 def test_what_was_written_carries_the_transmissions_mark(before: Resource, row: Transmission) -> None:
     later = {one.round for one in marks_on(before) if one.round > row.round}
@@ -201,7 +197,6 @@ def test_what_was_written_carries_the_transmissions_mark(before: Resource, row: 
     assert not has_foreign_mark(written(before, row))
 
 
-@unhurried
 @given(communications(), TRANSMISSIONS)
 def test_a_message_id_stands_once_and_others_are_old(before: Resource, row: Transmission) -> None:
     found = items(written(before, row).get("identifier"))

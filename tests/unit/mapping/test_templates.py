@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.domain.attachment import Content
@@ -99,7 +99,6 @@ def test_a_text_of_many_megabytes_is_a_matter_for_the_limits_and_not_for_the_san
     assert len(made["body"]) == 3_000_004
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(title=st.none() | ANY_TEXT, created=st.none() | ANY_TEXT, kind=st.none() | ANY_TEXT, coding=JSON)
 def test_no_document_can_break_its_announcement(
     title: str | None, created: str | None, kind: str | None, coding: Any

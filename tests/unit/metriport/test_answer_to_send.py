@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.domain.outcome import Answer, LaneStopped, Refused, Sent, Unknown, Waiting
@@ -212,7 +212,6 @@ SHAPES = st.fixed_dictionaries(
 ).map(lambda value: json.dumps(value).encode())
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     status=st.integers(0, 1000),
     body=st.binary() | SHAPES,

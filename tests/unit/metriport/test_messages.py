@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.domain.message import MessageState
@@ -336,7 +336,6 @@ def mangled(draw: st.DrawFn) -> dict[str, Any]:
     return shown | changes
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mangled() | JSON)
 def test_no_json_makes_the_readers_fail(shown: Any) -> None:
     read_message(shown)

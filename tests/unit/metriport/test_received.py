@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from adapter.domain.received import Enclosure, Inside, Linked, Named, Nowhere, Received, Source
 from adapter.metriport.lifted import Lifted
 from adapter.metriport.received import read
-from tests.unit.domain.json_values import any_json, unhurried
+from tests.unit.domain.json_values import any_json
 
 Json = dict[str, Any]
 
@@ -57,7 +57,6 @@ def bytes_in(enclosure: Enclosure) -> bytes:
     return base64.b64decode(b"".join(enclosure.source.pieces()))
 
 
-@unhurried
 @given(any_json)
 def test_nothing_raises(value: Any) -> None:
     for content in (value, communication(payload=value, sender=value, contained=value), bundle(value, value)):
@@ -67,7 +66,6 @@ def test_nothing_raises(value: Any) -> None:
                 b"".join(one.source.pieces())
 
 
-@unhurried
 @given(
     st.dictionaries(st.sampled_from(["attachments", "from", "intendedRecipientNpi", "updatedAt"]), any_json)
 )

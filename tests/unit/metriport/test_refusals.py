@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.errors import AdapterError, Rejected, Temporary
@@ -86,7 +86,6 @@ def test_a_redirect_says_that_it_is_not_followed_and_not_where_it_leads() -> Non
     assert "elsewhere" not in str(error)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(status=st.integers(100, 999), body=st.binary(), header=st.text())
 def test_any_answer_is_judged(status: int, body: bytes, header: str) -> None:
     error = judged(status, body, retry_after=header, x_metriport_request_id=header)

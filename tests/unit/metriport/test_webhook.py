@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.domain.message import MessageState
@@ -103,7 +103,6 @@ def test_the_error_holds_neither_key_nor_content() -> None:
     assert ID not in str(caught.value)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     raw=st.binary(),
     signature=st.none() | st.text(),
@@ -331,7 +330,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     meta=JSON,
     payload=JSON,
@@ -349,7 +347,6 @@ def test_any_object_is_read_and_its_facts_can_be_stored(
     assert found.kind.isascii()
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary())
 def test_any_bytes_are_read_or_rejected(raw: bytes) -> None:
     try:
