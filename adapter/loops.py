@@ -36,7 +36,7 @@ async def forever(
         ConfigError: the step did; nothing can be kept any more, and the process has to end.
     """
     bell = bell or asyncio.Event()
-    trouble = 0
+    trouble, quiet = 0, False
     while True:
         bell.clear()
         at_least = 0.0
@@ -47,17 +47,20 @@ async def forever(
         except AdapterError as error:
             trouble += 1
             at_least = until_retry(error, now=now())
-            if trouble == 1:
-                # A neighbour's trouble has a line of its own (`domain.episode`).
-                say = _log.info if isinstance(error, Temporary) or is_said() else _log.warning
+            # A neighbour's trouble has its two lines already (`domain.episode`).
+            is_known = isinstance(error, Temporary) or is_said()
+            if trouble == 1 or (quiet and not is_known):
+                quiet = is_known
+                say = _log.debug if quiet else _log.warning
                 say("loop.trouble", loop=name, error=type(error).__name__, detail=str(error))
         except Exception as error:  # noqa: BLE001  # one bad message must not end a loop; the text may be patient content
             trouble += 1
             _log.error("loop.failed", loop=name, error=type(error).__name__, at=place(error))
         else:
             if trouble:
-                _log.info("loop.recovered", loop=name, failures=trouble)
-            trouble = 0
+                say = _log.debug if quiet else _log.info
+                say("loop.recovered", loop=name, failures=trouble)
+            trouble, quiet = 0, False
         pause = seconds
         if trouble:
             pause = max(min(max(seconds, 1.0) * 2 ** min(trouble - 1, 5), longest), at_least)

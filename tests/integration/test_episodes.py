@@ -57,10 +57,16 @@ def _said_twice(heard: Overheard, neighbour: str) -> None:
     """The episode has a beginning and an end in the log, and nothing else there is loud."""
     assert _alarms(heard) == [("neighbour.trouble", neighbour)]
     assert [line["neighbour"] for line in _lines(heard, "neighbour.well")] == [neighbour]
-    # What waits says so once, at the most.
-    quiet = [line for line in _lines(heard) if line["level"] == "info" and "communication" in line]
-    said = [(line["event"], line["communication"]) for line in quiet]
+    # What waits says so once, at the most, and no other line is there but those.
+    quiet = [line for line in _lines(heard) if line["level"] == "info"]
+    said = [(line["event"], line["communication"]) for line in quiet if "communication" in line]
     assert len(said) == len(set(said))
+    others = {line["event"] for line in quiet if "communication" not in line}
+    assert others <= {
+        "neighbour.well",
+        "doorbell.seen-to",
+        "request.refused",
+    }  # the start, and each call not kept
 
 
 def _each_sent_once(clinic: Site, *, messages: int = 5) -> None:

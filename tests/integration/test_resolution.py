@@ -6,7 +6,10 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -17,7 +20,7 @@ from adapter.domain.ranking import Rank
 from adapter.domain.transmission import State
 from adapter.pipelines.outbound.context import Policy
 from adapter.pipelines.outbound.track import recover
-from adapter.simulators.http import Request
+from adapter.simulators.http import Request, Response
 from adapter.simulators.metriport import SANDBOX_PATIENTS
 from adapter.worker import Rhythm
 from tests.integration.people import ADDRESS, communication, stage
@@ -221,9 +224,43 @@ def test_a_list_that_never_adds_up_is_for_a_person_to_judge(fault: str) -> None:
 
     assert _end(clinic) == HELD
     assert len(clinic.sends()) == 1
-    assert [task["code"]["coding"][0]["code"] for task in clinic.fhir.resources("Task")] == [
-        "confirm-outcome"
-    ]
+    [task] = clinic.fhir.resources("Task")
+    ours = [one.id for one in clinic.metriport.messages if one.subject == "Referral"]
+    assert task["code"]["coding"][0]["code"] == "confirm-outcome"
+    candidates = [one["valueReference"]["identifier"]["value"] for one in task.get("input", [])]
+    assert candidates == ours
+    assert len(ours) == (fault == "apply-then-drop")
+
+
+@pytest.mark.parametrize("shifts", [False, True])
+def test_a_list_of_several_pages_is_read_twice_before_it_is_believed(*, shifts: bool) -> None:
+    read_at: list[datetime] = []
+
+    def two_on_a_page(clinic: Site) -> None:
+        whole = clinic.metriport.handle
+
+        def says(request: Request, now: datetime) -> Response | None:
+            asked = dict(request.parameters)
+            if (request.method, request.path) != LIST or asked.get("direction") != "outbound":
+                return None
+            if asked["count"] == "2":
+                return whole(request, now)
+            read_at.append(now)
+            return whole(replace(request, query=urlencode({**asked, "count": "2"})), now)
+
+        for number in range(3):
+            _ask(clinic, subject=f"Another {number}")
+        clinic.metriport.add_fault(*SEND, "apply-then-drop")
+        clinic.stand_in(clinic.metriport, says)
+        if shifts:
+            clinic.metriport.add_fault(*LIST, "list-move")
+
+    clinic = _sent(before=two_on_a_page)
+
+    assert _end(clinic) == COMPLETED
+    assert len(clinic.metriport.messages) == 4
+    assert len(read_at) == (3 if shifts else 2)
+    assert all(later - earlier >= timedelta(seconds=30) for earlier, later in pairwise(read_at))
 
 
 def test_a_process_that_often_dies_between_two_readings_waits_no_longer_for_it() -> None:

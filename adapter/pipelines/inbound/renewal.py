@@ -137,8 +137,10 @@ async def fetch_missed(context: Context, *, since: datetime) -> int:
         else:
             trouble = made
     if trouble is not None:
-        # Metriport's trouble is said elsewhere, and the list still tells.
-        _log.info("deliveries.not-made-anew", error=type(trouble).__name__, detail=str(trouble))
+        # The list still tells. Metriport's trouble, or that the key is refused, is said elsewhere.
+        is_said = isinstance(trouble, Temporary) or trouble.status in _ACCOUNT
+        say = _log.debug if is_said else _log.info
+        say("deliveries.not-made-anew", error=type(trouble).__name__, detail=str(trouble))
     if found:
         _log.info("deliveries.missed", made_anew=found)
     return found

@@ -53,11 +53,15 @@ _UNTIL_CLAIMED: Final = timedelta(minutes=1)
 
 @dataclass(frozen=True, kw_only=True)
 class _Case:
-    """An unknown outcome with its Communication as it is now, and what is known of the claim."""
+    """An unknown outcome with its Communication as it is now, and what is known of the claim.
+
+    `candidates` are the messages on the list that may be it and belong to nobody.
+    """
 
     row: Transmission
     present: Resource | None
     recalled: Recalled
+    candidates: tuple[str, ...] = ()
 
     @property
     def note(self) -> str | None:
@@ -141,11 +145,16 @@ class Resolver:
         cases = [found for one in account if (found := await _look(context, one))]
         if len(cases) < len(account):
             return []
+        doubts = [one.doubt(context, patient) for one in cases]
+        unowned = await _unowned(context, listing.messages, doubts)
+        cases = [
+            replace(one, candidates=tuple(message.id for message in unowned if doubt.may_be(message)))
+            for one, doubt in zip(cases, doubts, strict=True)
+        ]
         if not _is_evidence(listing, _known(rows, cases, before=began - context.policy.list_lag)):
             await self._read_again(cases, "Metriport's list is not whole")
             return []
-        doubts = [one.doubt(context, patient) for one in cases]
-        verdicts = resolve(doubts, await _unowned(context, listing.messages, doubts))
+        verdicts = resolve(doubts, unowned)
         # A reading that lacks something, or has several pages, needs a second that agrees.
         is_plain = listing.pages == 1 and all(isinstance(verdict, Found) for verdict in verdicts.values())
         if not is_plain and not await self._is_confirmed((patient, str(row.destination)), cases, verdicts):
@@ -179,7 +188,8 @@ class Resolver:
         """Later, longer each time; after many readings it is for a person to say."""
         for case in cases:
             if case.row.checks >= MOST_READINGS:
-                await _hold(self.context, case, f"{why}, after {case.row.checks} readings")
+                said = f"{why}, after {case.row.checks} readings"
+                await _hold(self.context, case, said, candidates=case.candidates)
         rows = [case.row for case in cases]
         pause = min(_APART * 2 ** max(0, min(row.checks for row in rows) - 1), _LONGEST_PAUSE)
         await self._later(rows, pause, event="still-unknown", readings=1)
