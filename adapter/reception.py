@@ -8,16 +8,17 @@ from typing import Final
 
 import structlog
 
-from adapter.errors import AdapterError, place
+from adapter.errors import AdapterError, ConfigError, place
 from adapter.pipelines.inbound.arrivals import arrive, put_off
 from adapter.pipelines.inbound.context import RECEIVED, Context
 from adapter.pipelines.inbound.renewal import renew
 from adapter.ports.ledger import Delivery
 
-_log = structlog.get_logger(__name__)
-
 _MOST_WAITING: Final = 200
 _RENEWAL: Final = ""  # among the tasks, the asking for fresh links; no delivery has that id
+
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -62,20 +63,21 @@ class Reception:
             raise failures[0]
 
     async def _renew(self) -> None:
+        asked_for = list(self._asked_for.values())
         try:
-            await renew(self.context, list(self._asked_for.values()))
+            await renew(self.context, asked_for)
+        except ConfigError:
+            raise
+        except Exception as error:  # noqa: BLE001  # left due, they would be fetched again at once, over and over
+            say = _log.debug if isinstance(error, AdapterError) else _log.error
+            say("deliveries.not-renewed", error=type(error).__name__, at=place(error))
+            for delivery in asked_for:
+                await put_off(self.context, delivery, error, tries=delivery.tries)
         finally:
             self._asked_for = {}
 
     async def _arrive(self, delivery: Delivery) -> None:
         async with self._at_once:
-            try:
-                if not await arrive(self.context, delivery):
-                    self._dead[delivery.delivery_id] = delivery
-            except AdapterError:
-                raise
-            except Exception as error:  # noqa: BLE001  # one bad message must not stop another; the text may be patient content
-                kind = type(error).__name__
-                _log.error("delivery.failed", delivery=delivery.delivery_id, error=kind, at=place(error))
-                await put_off(self.context, delivery, error)
+            if not await arrive(self.context, delivery):
+                self._dead[delivery.delivery_id] = delivery
         self.bell.set()

@@ -247,8 +247,8 @@ def _notice(raw: bytes) -> Notice | None:
     return Notice(links=event.links, patient=event.patient, external_id=event.external_id, named=event.named)
 
 
-def _received(content: Spooled) -> Received | None:
-    return received.read(lifted.read(content.read_at))
+def _received(content: Spooled, *, named: str | None) -> Received | None:
+    return received.read(lifted.read(content.read_at), named=named)
 
 
 def _listed(row: bytes) -> Received | None:

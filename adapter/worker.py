@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -18,6 +18,7 @@ from adapter.domain.reasons import Reason
 from adapter.domain.transmission import State, Transmission
 from adapter.errors import AdapterError, ConfigError, Conflict, MappingError, Rejected, Temporary, place
 from adapter.loops import LONGEST_PAUSE, forever
+from adapter.pipelines.each import each, over
 from adapter.pipelines.inbound.context import Context as InboundContext
 from adapter.pipelines.inbound.deliveries import Reader, work_off
 from adapter.pipelines.inbound.elsewhere import follow_sent, show_sent
@@ -186,16 +187,26 @@ class Worker:
         self.episodes.each()
 
     async def _patrol(self) -> None:
+        await each(over(self._rounds()), lambda look: look(), doing="patrol")
+
+    def _rounds(self) -> Iterator[Callable[[], Awaitable[object]]]:
+        """What is looked at on a patrol; what one of it runs into keeps none of the others."""
+        yield self._compare
+        yield self._ready
+        yield lambda: mind_withdrawals(self.context, in_flight=self.queue.in_work)
+        if self._holds_lane.is_set():
+            yield lambda: recover(self.context, in_flight=self.queue.in_work)
+            yield lambda: settled.close_settled(self.context)
+            yield lambda: close_settled(self.inbound)
+
+    async def _compare(self) -> None:
         await patrol(self.context, in_flight=self.queue.in_work)
         self._patrolled.set()
+
+    async def _ready(self) -> None:
         for row in await self.context.ledger.in_states(frozenset({State.READY})):
             if row.communication not in self.queue.in_work:
                 self._look_at(Sighting(id=row.communication, rank=row.rank))  # its author may want it no more
-        await mind_withdrawals(self.context, in_flight=self.queue.in_work)
-        if self._holds_lane.is_set():
-            await recover(self.context, in_flight=self.queue.in_work)
-            await settled.close_settled(self.context)
-            await close_settled(self.inbound)
 
     async def _deliveries(self) -> None:
         while await work_off(self.context, self.read_delivery):

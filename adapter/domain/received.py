@@ -81,12 +81,14 @@ class Enclosure:
 class Received:
     """One message from somebody else. `patient` is Metriport's id, `external_id` the account's own.
 
-    `person` is a FHIR Patient, when the content tells one: only good for finding candidates.
+    `person` is a FHIR Patient, when the content tells one: only good for finding candidates. `disputed` when call and
+    content tell different patients: then it is not certain whose the message is, whatever else they tell.
     """
 
     id: str
     patient: str | None = None
     external_id: str | None = None
+    disputed: bool = False
     person: Mapping[str, Any] | None = field(default=None, repr=False)
     subject: str = field(default="", repr=False)
     body: str = field(default="", repr=False)

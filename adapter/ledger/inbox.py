@@ -37,6 +37,9 @@ class Inbox:
             if await _opened(connection, delivery):
                 return delivery.delivery_id
             same = deliveries.c.delivery_id == delivery.delivery_id
+            if delivery.message is not None:  # a row of the list: its newest form tells all
+                await connection.execute(sa.update(deliveries).where(same).values(body=delivery.body))
+                return delivery.delivery_id
             known = rows.delivery((await connection.execute(sa.select(deliveries).where(same))).one())
             beside = replace(
                 delivery,

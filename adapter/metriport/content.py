@@ -15,6 +15,7 @@ from adapter.errors import Rejected, Temporary
 from adapter.metriport import wire
 from adapter.metriport.addresses import Checked, Resolve, host_of, port_of, resolve
 from adapter.metriport.exchange import FAILURES, broken, timed, transport, web_url
+from adapter.ports.mail import NotGiven
 from adapter.ports.metriport import Fetched
 
 FETCH_SECONDS: Final = 30.0
@@ -122,7 +123,7 @@ class WebContent:
             retry_at = None if wait is None else self._now() + timedelta(seconds=wait)
             raise Temporary(f"{_DOING}: it answers {status}.", retry_at=retry_at, applied=False)
         if status // 100 != 2:  # noqa: PLR2004
-            raise Rejected(f"{_DOING}: it answers {status}.", status=status)
+            raise NotGiven(f"{_DOING}: it answers {status}.", status=status)
         if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
             raise Rejected(f"{_DOING}: it comes compressed, which was not asked for.", status=400)
         stated = response.headers.get("content-length")

@@ -49,6 +49,7 @@ def read(read_at: ReadAt) -> Any:
         if len(scan.rest) > MOST_REST_BYTES:
             return None
     lifted = {f"{scan.mark}{index}": span for index, span in enumerate(scan.spans)}
+    read_back = len(scan.rest)
 
     def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         return {name: back(name, value) for name, value in pairs}
@@ -59,8 +60,12 @@ def read(read_at: ReadAt) -> Any:
             return value
         if name == "data":
             return Lifted.of(lambda: _pieces(read_at, *span))
+        nonlocal read_back
         begin, end = span
-        return json.loads(b'"' + read_at(begin, min(end - begin, MOST_REST_BYTES)) + b'"')
+        read_back += end - begin
+        if read_back > MOST_REST_BYTES:
+            raise ValueError("too much beside data")
+        return json.loads(b'"' + read_at(begin, end - begin) + b'"')
 
     try:
         return json.loads(bytes(scan.rest), object_pairs_hook=members)

@@ -19,12 +19,17 @@ from adapter.metriport.enclosures import Entry, of_communication, of_message
 _WRAPPERS: Final = ("bundle", "communication", "message")
 
 
-def read(value: object) -> Received | None:
-    """The message; `None` when the content is none, or has no id."""
+def read(value: object, *, named: str | None = None) -> Received | None:
+    """The message; `None` when the content is none, or has no id, or has several and none is the one that is `named`."""
     content = _unwrapped(value)
     entries = _entries(content)
     resources = [one for _, one in entries]
-    shown = next((one for one in resources if _is(one, "Communication")), None)
+    messages = [one for one in resources if _is(one, "Communication")]
+    if len(messages) > 1:  # others may be quoted
+        messages = [one for one in messages if named is not None and one.get("id") == named]
+        if len(messages) != 1:
+            return None
+    shown = messages[0] if messages else None
     # Any other resource has an id as well, which is no message's.
     told = shown or (content if "resourceType" not in content else {})
     found = wire.read_message(told)
@@ -57,8 +62,11 @@ def _unwrapped(value: object) -> Mapping[str, Any]:
 def _entries(content: Mapping[str, Any]) -> list[Entry]:
     kind = content.get("resourceType")
     if kind == "Bundle":
-        listed = items(content.get("entry"))
-        return [(text(entry.get("fullUrl")), dict(obj(entry.get("resource")))) for entry in listed]
+        listed = [
+            (text(entry.get("fullUrl")), dict(obj(entry.get("resource"))))
+            for entry in items(content.get("entry"))
+        ]
+        return [(url, resource) for url, resource in listed if text(resource.get("resourceType"))]
     return [(None, dict(content))] if kind == "Communication" else []
 
 

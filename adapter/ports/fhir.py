@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from adapter.domain.attachment import MOST_BYTES
 from adapter.domain.resource import Resource
 
 
@@ -53,8 +54,8 @@ class FhirServer(Protocol):
         """One version of the resource."""
         ...
 
-    async def read_bytes(self, binary_id: str) -> bytes:
-        """A Binary's content, raw."""
+    async def read_bytes(self, binary_id: str, *, most_bytes: int = MOST_BYTES) -> bytes:
+        """A Binary's content, raw, at most `most_bytes` + 1 of it. `Rejected` with 404 or 410: it does not exist."""
         ...
 
     async def replace(self, resource: Resource, *, version: str) -> Resource:

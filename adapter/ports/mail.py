@@ -12,6 +12,7 @@ from typing import Protocol
 from adapter.domain.message import Message
 from adapter.domain.received import Linked
 from adapter.domain.resource import Resource
+from adapter.errors import Rejected
 
 
 class Direction(StrEnum):
@@ -27,6 +28,10 @@ class Listed:
 
     message: Message
     row: bytes = field(repr=False)
+
+
+class NotGiven(Rejected):
+    """The host of a link does not give what it leads to; `status` is what it answers. A fresh link may."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -12,8 +14,9 @@ from adapter.domain import pauses
 from adapter.domain.inbox import lost_message_task, lost_message_task_id
 from adapter.domain.received import Received, communication_id
 from adapter.domain.resource import version_of
-from adapter.domain.tasks import DECIDED, closed
-from adapter.errors import AdapterError, Conflict, MappingError, Rejected, Temporary
+from adapter.domain.tasks import UNDECIDED, closed
+from adapter.domain.text import clip
+from adapter.errors import AdapterError, ConfigError, Conflict, MappingError, Rejected, Temporary, place
 from adapter.pipelines.inbound.context import Context
 from adapter.pipelines.inbound.fetch import LinkDead, Unusable, content_of
 from adapter.pipelines.inbound.whose import whose
@@ -26,6 +29,9 @@ _log = structlog.get_logger(__name__)
 _FIRST_PAUSE: Final = timedelta(seconds=5)
 _LONGEST_PAUSE: Final = timedelta(minutes=10)
 _LONGEST_OUTAGE_PAUSE: Final = timedelta(minutes=2)
+_TOLD_AFTER: Final = timedelta(hours=1)
+_LONGEST_SECONDS: Final = 600.0  # for all of a message: others wait for its place
+_MOST_REASON: Final = 500
 _STATE_OF: Final = {Presence.THERE: ArrivalState.WRITTEN, Presence.DELETED: ArrivalState.DELETED}
 
 
@@ -40,15 +46,21 @@ async def arrive(context: Context, delivery: Delivery) -> bool:
         # Asked first, whether its message is known or not: a server that is away costs no links, which live minutes.
         if await _is_there(context, delivery, _known_as(delivery)):
             return True
-        async with content_of(context, delivery) as received, context.alone_with(received):
-            if not await _is_there(context, delivery, received.id):
-                await _write(context, delivery, received)
+        async with asyncio.timeout(_LONGEST_SECONDS):
+            async with content_of(context, delivery) as received, context.alone_with(received):
+                if not await _is_there(context, delivery, received.id):
+                    await _write(context, delivery, received)
     except LinkDead as error:
         _log.info("delivery.links-dead", delivery=delivery.delivery_id, detail=str(error))
         return await _wait_for_links(context, delivery)
     except Unusable as error:
         await give_up(context, delivery, str(error))
-    except (Temporary, Conflict, Rejected, MappingError) as error:
+    except TimeoutError:
+        await later(context, delivery, Temporary("The message did not come whole in time.", applied=False))
+    except ConfigError:
+        raise
+    except Exception as error:  # noqa: BLE001  # one bad message must not stop another
+        await _tell_what_lasts(context, delivery, error)
         await later(context, delivery, error)
     return True
 
@@ -88,9 +100,9 @@ def is_fresh(delivery: Delivery) -> bool:
 
 async def _is_there(context: Context, delivery: Delivery, message: str) -> bool:
     """Whether the message was written before; then the delivery is done, and nothing is touched."""
-    place = await context.fhir.locate("Communication", communication_id(message))
-    state, communication = _STATE_OF.get(place.presence), place.id
-    if place.presence is Presence.UNSEEN:
+    found = await context.fhir.locate("Communication", communication_id(message))
+    state, communication = _STATE_OF.get(found.presence), found.id
+    if found.presence is Presence.UNSEEN:
         before = await context.ledger.arrival(message)
         if before is not None and before.state is not ArrivalState.HELD:
             state, communication = ArrivalState.DELETED, before.communication
@@ -133,29 +145,27 @@ async def _done(
         patient=patient,
     )
     if state is not ArrivalState.HELD:
-        await _close_question(context, message)
+        for name in {message, _name_of(context, delivery)}:
+            await _close_question(context, name)
     await context.ledger.done(delivery, note=state.value, arrival=arrival)
 
 
-async def _close_question(context: Context, message: str) -> None:
+async def _close_question(context: Context, name: str) -> None:
     """A message that was given up may have come after all, by whatever way: nobody has to look for it any more."""
-    place = await context.fhir.locate("Task", lost_message_task_id(message))
-    task = await context.fhir.read("Task", place.id) if place.presence is Presence.THERE else None
-    if task is not None and task.get("status") not in DECIDED:
+    found = await context.fhir.locate("Task", lost_message_task_id(name))
+    task = await context.fhir.read("Task", found.id) if found.presence is Presence.THERE else None
+    if task is not None and task.get("status") in UNDECIDED:
         await context.fhir.replace(closed(task), version=str(version_of(task)))
 
 
 async def give_up(context: Context, delivery: Delivery, why: str) -> None:
     """Asks a person about a message that cannot be had, unless it came by another way; the call is kept as it came."""
     name = _name_of(context, delivery)
-    question = lost_message_task(name, why=why, at=delivery.received_at)
     try:
         if await _is_there(context, delivery, name):
             return
         _log.error("delivery.given-up", delivery=delivery.delivery_id, detail=why)
-        place = await context.fhir.locate("Task", question["id"])
-        if place.is_free:
-            await context.fhir.create_all([question])
+        await _ask(context, delivery, why)
     except (Temporary, Conflict, Rejected) as error:
         await later(context, delivery, error)
         return
@@ -166,23 +176,54 @@ async def give_up(context: Context, delivery: Delivery, why: str) -> None:
         await context.ledger.done(delivery, note="given up")
 
 
-async def later(context: Context, delivery: Delivery, error: AdapterError) -> None:
+async def _ask(context: Context, delivery: Delivery, why: str) -> None:
+    question = lost_message_task(_name_of(context, delivery), why=why, at=delivery.received_at)
+    found = await context.fhir.locate("Task", question["id"])
+    if found.is_free:
+        await context.fhir.create_all([question])
+
+
+async def later(context: Context, delivery: Delivery, error: Exception) -> None:
     """Puts it off, and says why in the log."""
     kind = type(error).__name__
-    # A neighbour's trouble has a line of its own (`domain.episode`).
-    say = _log.debug if isinstance(error, Temporary) else _log.warning
-    say("delivery.waits", delivery=delivery.delivery_id, error=kind, detail=str(error))
+    if isinstance(error, AdapterError):
+        # A neighbour's trouble has a line of its own (`domain.episode`).
+        say = _log.debug if isinstance(error, Temporary) else _log.warning
+        say("delivery.waits", delivery=delivery.delivery_id, error=kind, detail=str(error))
+    else:  # the text may be patient content
+        _log.error("delivery.failed", delivery=delivery.delivery_id, error=kind, at=place(error))
     await put_off(context, delivery, error)
 
 
-async def put_off(context: Context, delivery: Delivery, error: Exception) -> None:
-    """Has it worked on later: the older it is, the later, and not before the neighbour wants to be asked."""
+async def _tell_what_lasts(context: Context, delivery: Delivery, error: Exception) -> None:
+    """A person is told of what is neither an outage nor over soon; it is tried again all the same."""
+    passes = isinstance(error, Temporary | Conflict)
+    if not passes and context.clock.now() - delivery.received_at > _TOLD_AFTER:
+        with suppress(Temporary, Conflict, Rejected):
+            await _ask(context, delivery, _why_not(error))
+
+
+def _why_not(error: Exception) -> str:
+    if isinstance(error, Rejected):
+        said = clip(" ".join(error.issues), _MOST_REASON)
+        return f"it is refused with status {error.status}, and tried again ({said})"
+    if isinstance(error, MappingError):
+        return f"what a mapping makes of it is not valid, and it is tried again ({error})"
+    return "of an error in the adapter, and it is tried again"
+
+
+async def put_off(context: Context, delivery: Delivery, error: Exception, *, tries: int = 0) -> None:
+    """Has it worked on later: the older it is, the later, and not before the neighbour wants to be asked.
+
+    Only links that die one after the other count as `tries`.
+    """
     now = context.clock.now()
     longest = _LONGEST_OUTAGE_PAUSE if isinstance(error, Temporary) else _LONGEST_PAUSE
     wait = min(max(now - delivery.received_at, _FIRST_PAUSE), longest)
-    alive = replace(delivery, tries=0)  # only links that die one after the other count
     await context.ledger.later(
-        alive, due_at=now + pauses.after(error, wait, now=now), note=type(error).__name__
+        replace(delivery, tries=tries),
+        due_at=now + pauses.after(error, wait, now=now),
+        note=type(error).__name__,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 from adapter.domain.marker import Marker
@@ -37,12 +37,19 @@ class Inbound:
     settle: timedelta = timedelta(minutes=3)
 
 
+class ReadContent(Protocol):
+    """Reads what is behind a call's link; `named` is the message's id as the call has it, if it has."""
+
+    def __call__(self, content: Spooled, *, named: str | None) -> Received | None:
+        """The message; `None` when it is none."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Readers:
     """What the edge makes of Metriport's bytes; `None` where they are not that."""
 
     notice: Callable[[bytes], Notice | None]
-    content: Callable[[Spooled], Received | None]
+    content: ReadContent
     listed: Callable[[bytes], Received | None]
     delivery: Callable[[bytes, datetime], Delivery | None]
 

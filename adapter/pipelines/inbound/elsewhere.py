@@ -21,10 +21,11 @@ from adapter.domain.resource import Resource, identifiers, version_of
 from adapter.domain.rounds import IN_PROGRESS
 from adapter.domain.transmission import IN_FLIGHT, State
 from adapter.errors import Conflict, Rejected
+from adapter.pipelines.each import each, over
 from adapter.pipelines.inbound.context import Context
 from adapter.pipelines.inbound.whose import practitioner, whose
 from adapter.ports.ledger import Arrival, ArrivalState
-from adapter.ports.mail import Direction
+from adapter.ports.mail import Direction, Listed
 
 _log = structlog.get_logger(__name__)
 
@@ -40,14 +41,17 @@ async def show_sent(context: Context, *, since: datetime) -> int:
     Raises:
         Temporary, Rejected: a neighbour or the ledger does not answer.
     """
-    new = 0
     settled = context.clock.now() - context.policy.settle
-    async for listed in context.mail.list_messages(Direction.OUTBOUND, since=since):
+
+    async def show(listed: Listed) -> bool:
         message = listed.message
         if message.sent_at is None or message.sent_at > settled or await _is_known(context, message):
-            continue
+            return False
         await _show(context, message)
-        new += 1
+        return True
+
+    sent = context.mail.list_messages(Direction.OUTBOUND, since=since)
+    new = await each(sent, show, doing="sent elsewhere")
     if new:
         _log.info("messages.sent-elsewhere", new=new)
     return new
@@ -56,11 +60,16 @@ async def show_sent(context: Context, *, since: datetime) -> int:
 async def follow_sent(context: Context) -> None:
     """Writes how far those got that were still on their way. Raises as `show_sent`."""
     parameters = [_MARKED, ("status", IN_PROGRESS)]
-    for communication in [one async for one in context.fhir.search("Communication", parameters)]:
+
+    async def follow(communication: Resource) -> bool:
         for id in identifiers(communication, COMMUNICATION_ID)[:1]:
             message = await context.mail.message(id)
             if message is not None and message.state is not MessageState.PROCESSING:
                 await _tell(context, communication, message)
+        return True
+
+    found = [one async for one in context.fhir.search("Communication", parameters)]
+    await each(over(found), follow, doing="sent elsewhere")
 
 
 async def _is_known(context: Context, message: Message) -> bool:

@@ -15,13 +15,12 @@ from adapter.domain.received import Enclosure, Inside, Linked, Named, Notice, No
 from adapter.errors import AdapterError, Rejected, Temporary
 from adapter.pipelines.inbound.context import Context
 from adapter.ports.ledger import Delivery
-from adapter.ports.mail import Spooled
+from adapter.ports.mail import NotGiven, Spooled
 
 _log = structlog.get_logger(__name__)
 
 _SECONDS: Final = 300.0  # for a large one over a slow line; a link lives about as long
 ANY_TYPE: Final = "application/octet-stream"
-_DEAD: Final = frozenset({401, 403, 404, 410})  # storages answer 403 for a presigned link that has ended
 
 
 class LinkDead(AdapterError):
@@ -48,15 +47,17 @@ async def content_of(context: Context, delivery: Delivery) -> AsyncIterator[Rece
         raise Unusable("a call that tells of a received message has no link to it")
     async with AsyncExitStack() as stack:
         received = await _first_message(context, stack, notice)
+        told, called = (received.patient, received.external_id), (notice.patient, notice.external_id)
         yield replace(
             received,
             patient=_agreed(received.patient, notice.patient),
             external_id=_agreed(received.external_id, notice.external_id),
+            disputed=any(one and other and one != other for one, other in zip(told, called, strict=True)),
         )
 
 
 def _agreed(told: str | None, called: str | None) -> str | None:
-    """The id that message and call tell; none when they disagree: then it is not certain whose the message is."""
+    """The id that message and call tell; none when they disagree."""
     return None if told and called and told != called else told or called
 
 
@@ -74,10 +75,11 @@ async def _first_message(context: Context, stack: AsyncExitStack, notice: Notice
         linked = _linked(context, link, most_bytes=context.policy.most_content_bytes)
         try:
             spooled, _ = await stack.enter_async_context(linked)
-        except LinkDead as error:
-            failure = error
+        except (LinkDead, Unusable) as error:
+            # A fresh link may bring what one that is dead stood for.
+            failure = failure if isinstance(failure, LinkDead) else error
             continue
-        received = context.read.content(spooled)
+        received = context.read.content(spooled, named=notice.named)
         if received is not None:
             return received
     raise failure
@@ -152,9 +154,10 @@ async def _linked(
         try:
             async with context.web.stream(link, most_bytes=most_bytes, seconds=_SECONDS) as fetched:
                 spooled = await stack.enter_async_context(context.spool(fetched.chunks))
+        except NotGiven as error:
+            raise LinkDead(str(error)) from None
         except Rejected as error:
-            kind = LinkDead if error.status in _DEAD else Unusable
-            raise kind(str(error)) from None
+            raise Unusable(str(error)) from None
         yield spooled, fetched.content_type
 
 

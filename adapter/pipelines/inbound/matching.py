@@ -15,6 +15,7 @@ from adapter.domain.resource import LocalReference, Resource, items, local_refer
 from adapter.domain.tasks import DECIDED, UNDECIDED
 from adapter.domain.text import clip
 from adapter.errors import Conflict, Rejected
+from adapter.pipelines.each import each, over
 from adapter.pipelines.inbound.context import Context
 
 _log = structlog.get_logger(__name__)
@@ -35,20 +36,23 @@ async def apply_answers(context: Context) -> int:
     Raises:
         Temporary: the FHIR server cannot answer.
     """
-    applied = 0
-    for task in await _tasks(context, DECIDED):
-        applied += await _once(context, task, answered=task.get("status") == "completed")
-    return applied
+
+    async def apply(task: Resource) -> bool:
+        return await _once(context, task, answered=task.get("status") == "completed")
+
+    return await each(over(await _tasks(context, DECIDED)), apply, doing="answers")
 
 
 async def close_settled(context: Context) -> int:
     """Closes Tasks whose message has got a subject meanwhile: whoever set it has answered. Raises as `apply_answers`."""
-    closed = 0
-    for task in await _tasks(context, UNDECIDED):
+
+    async def close(task: Resource) -> bool:
         communication = await _message_of(context, task)
-        if communication is None or communication.get("subject"):
-            closed += await _once(context, task, answered=False, status="cancelled")
-    return closed
+        if communication is not None and not communication.get("subject"):
+            return False
+        return await _once(context, task, answered=False, status="cancelled")
+
+    return await each(over(await _tasks(context, UNDECIDED)), close, doing="settled")
 
 
 async def _tasks(context: Context, statuses: Sequence[str]) -> list[Resource]:

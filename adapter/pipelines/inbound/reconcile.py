@@ -17,6 +17,7 @@ from adapter.ports.mail import Direction
 
 _log = structlog.get_logger(__name__)
 
+_KEPT: Final = timedelta(days=30)  # so far back Metriport makes calls anew
 YOUNG: Final = timedelta(minutes=5)  # its call may still come, and that one knows more of it
 
 
@@ -30,7 +31,8 @@ async def reconcile(context: Context, *, since: datetime) -> int:
     now = context.clock.now()
     async for listed in context.mail.list_messages(Direction.INBOUND, since=since):
         message = listed.message
-        if message.sent_at is not None and message.sent_at > now - YOUNG:
+        sent_at = message.sent_at or now
+        if message.sent_at is not None and now - YOUNG < sent_at <= now + YOUNG:
             continue
         if await context.ledger.arrival(message.id) is None:
             # Whether it is on the FHIR server already is looked up first when it is worked on.
@@ -38,7 +40,7 @@ async def reconcile(context: Context, *, since: datetime) -> int:
                 Delivery(
                     delivery_id=f"listed-{message.id}",
                     kind=RECEIVED,
-                    received_at=message.sent_at or now,
+                    received_at=min(max(sent_at, now - _KEPT), now),  # some clocks say anything
                     body=listed.row,
                     message=message.id,
                 )

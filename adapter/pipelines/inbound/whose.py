@@ -30,7 +30,8 @@ async def whose(context: Context, received: Received) -> Whose:
     """The one Patient that carries an id which the message tells, else candidates: by these ids, and by demographics."""
     known = await _known(context, received)
     fitting = [id for id, patient in known.items() if _is_in_use(patient)]
-    if len(fitting) == 1 and not _is_anothers(known[fitting[0]], received.patient):
+    is_certain = len(fitting) == 1 and not received.disputed
+    if is_certain and not _is_anothers(known[fitting[0]], received.patient):
         links = identifiers(known[fitting[0]], PATIENT_ID)
         linked = links[0] if len(links) == 1 else None
         return Whose(

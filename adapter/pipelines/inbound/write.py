@@ -22,10 +22,10 @@ from adapter.domain.inbox import (
 )
 from adapter.domain.reasons import Reason
 from adapter.domain.received import Received, binary_id, document_id, document_name
-from adapter.domain.resource import Resource, items, local_reference, obj
+from adapter.domain.resource import LocalReference, Resource, items, local_reference, obj
 from adapter.domain.tasks import task_id
 from adapter.domain.writeback import instant_text
-from adapter.errors import Conflict
+from adapter.errors import Conflict, Rejected
 from adapter.pipelines.inbound.context import Context
 from adapter.pipelines.inbound.fetch import bytes_of
 from adapter.pipelines.inbound.whose import Whose, practitioner
@@ -36,6 +36,7 @@ UNMATCHED: Final = Reason(
     code="held-patient-unknown",
     sentence="A message came in, and it is not certain whose it is. Choose the Patient in `output` and complete the Task.",
 )
+_ABSENT: Final = frozenset({404, 410})
 _ONCE: Final = 1  # a received message has no rounds: its question is asked once
 
 
@@ -115,17 +116,32 @@ def _free_name(received: Received, kept: Sequence[Kept], *, document: str | None
 async def _may_be_shared(context: Context, place: Place, spooled: Spooled, whose: Whose) -> bool:
     """Whether what an earlier message brought under the same id of Metriport's may stand for this attachment, too.
 
-    Only with the same bytes, and as a document of the same Patient: what is nobody's yet may become somebody else's.
+    Only with the same bytes, that are still there, and as a current document of the same Patient: what is nobody's yet may
+    become somebody else's.
     """
     if place.presence is not Presence.THERE:
         return place.presence is not Presence.DELETED
-    document = await context.fhir.read("DocumentReference", place.id)
-    owner = local_reference(
-        obj(obj(document).get("subject")).get("reference"), base_url=context.fhir.base_url
-    )
-    contents = items(obj(document).get("content")) or [{}]
-    misfit = stated(obj(contents[0].get("attachment"))).misfit(size=spooled.size, sha1=spooled.sha1)
-    return owner is not None and owner == whose.patient and misfit is None
+    document = obj(await context.fhir.read("DocumentReference", place.id))
+    owner = _local(context, obj(document.get("subject")).get("reference"))
+    if owner is None or owner != whose.patient or document.get("status") != "current":
+        return False
+    contents = items(document.get("content")) or [{}]
+    attachment = obj(contents[0].get("attachment"))
+    says = stated(attachment)
+    binary = _local(context, attachment.get("url"))
+    if says.sha1 is None or says.misfit(size=spooled.size, sha1=spooled.sha1) or binary is None:
+        return False
+    try:
+        await context.fhir.read_bytes(binary.id, most_bytes=0)
+    except Rejected as error:
+        if error.status in _ABSENT:
+            return False
+        raise
+    return True
+
+
+def _local(context: Context, reference: object) -> LocalReference | None:
+    return local_reference(reference, base_url=context.fhir.base_url)
 
 
 async def _communication(

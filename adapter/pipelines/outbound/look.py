@@ -16,6 +16,7 @@ from adapter.domain.resource import Resource, instant, obj, version_of
 from adapter.domain.rounds import IN_PROGRESS, PREPARATION, Verdict, decide, is_unconfirmed
 from adapter.domain.transmission import State, Transmission
 from adapter.domain.writeback import OVERWRITTEN, authors_own, instant_text, needs_write
+from adapter.pipelines.each import each
 from adapter.pipelines.outbound.ask import say_withdrawn_late
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.unknown import unknown
@@ -86,15 +87,18 @@ async def patrol(context: Context, *, in_flight: Container[str] = ()) -> int:
 
     `in_flight` are the Communications that this process is working on at this moment. Gives how many were rebuilt.
     """
-    rebuilt = 0
     parameters = [*context.policy.marker.search(IN_PROGRESS), *context.policy.extra_search]
-    async for communication in context.fhir.search("Communication", parameters):
+
+    async def compare(communication: Resource) -> bool:
         mark = newest(marks_on(communication))
         if mark is None or is_shown(communication) or has_foreign_mark(communication):
-            continue
-        if str(communication["id"]) not in in_flight:
-            rebuilt += await _compare(context, sighting_of(communication, context), mark)
-    return rebuilt
+            return False
+        if str(communication["id"]) in in_flight:
+            return False
+        return await _compare(context, sighting_of(communication, context), mark)
+
+    found = context.fhir.search("Communication", parameters)
+    return await each(found, compare, doing="patrol", all_of_them=True)
 
 
 async def _compare(context: Context, sighting: Sighting, mark: Mark) -> bool:
@@ -132,7 +136,8 @@ async def mind_withdrawals(context: Context, *, in_flight: Container[str] = ()) 
         *context.policy.extra_search,
         ("_lastUpdated", f"ge{since}"),
     ]
-    async for communication in context.fhir.search("Communication", parameters):
+
+    async def mind(communication: Resource) -> None:
         mark = newest(marks_on(communication))
         rows = await context.ledger.all_of(str(communication["id"]))
         row = next((one for one in rows if one.state is not State.READY), None)
@@ -140,11 +145,13 @@ async def mind_withdrawals(context: Context, *, in_flight: Container[str] = ()) 
         if mark is not None and not has_foreign_mark(communication) and sighting.id not in in_flight:
             row = await _row_of(context, sighting, mark, rows)
         if row is None or row.message is None or not authors_own(communication, row.mark):
-            continue
+            return
         await say_withdrawn_late(context, row)
         now = context.clock.now()
         if needs_write(communication, row) and is_left(row, edited_at=sighting.rank.since, now=now):
             await context.ledger.change(row, row.state, now=now, event="behind", write_at=now)
+
+    await each(context.fhir.search("Communication", parameters), mind, doing="withdrawals")
 
 
 async def look(context: Context, sighting: Sighting) -> Wish | None:

@@ -13,6 +13,7 @@ from adapter.domain.resource import Resource, items, local_reference, obj, versi
 from adapter.domain.tasks import UNDECIDED, closed, task_id
 from adapter.domain.writeback import authors_own
 from adapter.errors import Conflict, Rejected
+from adapter.pipelines.each import each, over
 from adapter.pipelines.outbound.context import Context
 
 _log = structlog.get_logger(__name__)
@@ -33,15 +34,19 @@ async def close_settled(context: Context) -> int:
         ("status", ",".join(UNDECIDED)),
         ("business-status", f"{TASK_STATE_SYSTEM}|open"),
     ]
-    count = 0
-    for task in [task async for task in context.fhir.search("Task", parameters)]:
+
+    async def close(task: Resource) -> bool:
         try:
-            if await _is_settled(context, task):
+            is_settled = await _is_settled(context, task)
+            if is_settled:
                 await context.fhir.replace(closed(task), version=str(version_of(task)))
-                count += 1
         except (Conflict, Rejected) as error:
             _log.warning("task.waits", task=task["id"], error=type(error).__name__, detail=str(error))
-    return count
+            return False
+        return is_settled
+
+    asked = [task async for task in context.fhir.search("Task", parameters)]
+    return await each(over(asked), close, doing="settled")
 
 
 async def _is_settled(context: Context, task: Resource) -> bool:

@@ -105,8 +105,12 @@ def test_data_may_be_broken_into_lines() -> None:
         b"[" * 200_000,
         b"[" + b"1," * (MOST_REST_BYTES // 2) + b"1]",
         b"1" * 5_000,
+        b"[" + b",".join([b'{"text": "' + b"a" * (MOST_REST_BYTES // 3) + b'"}'] * 4) + b"]",
     ],
-    ids=["nothing", "words", "open", "cut", "backslash", "no UTF-8", "deep", "too much", "long number"],
+    ids=[
+        *["nothing", "words", "open", "cut", "backslash", "no UTF-8", "deep", "too much", "long number"],
+        "much text",
+    ],
 )
 def test_what_is_no_json_is_none(text: bytes) -> None:
     assert read(held(text)) is None
