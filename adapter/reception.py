@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from adapter.errors import AdapterError, ConfigError, place
-from adapter.pipelines.inbound.arrivals import arrive, put_off
+from adapter.pipelines.inbound.arrivals import arrive, later, put_off
 from adapter.pipelines.inbound.context import RECEIVED, Context
 from adapter.pipelines.inbound.renewal import renew
 from adapter.ports.ledger import Delivery
@@ -78,6 +78,11 @@ class Reception:
 
     async def _arrive(self, delivery: Delivery) -> None:
         async with self._at_once:
-            if not await arrive(self.context, delivery):
-                self._dead[delivery.delivery_id] = delivery
+            try:
+                if not await arrive(self.context, delivery):
+                    self._dead[delivery.delivery_id] = delivery
+            except AdapterError:
+                raise
+            except Exception as error:  # noqa: BLE001  # one bad message must not stop another
+                await later(self.context, delivery, error)
         self.bell.set()

@@ -279,7 +279,7 @@ def _crash(*given: Any, **_facts: Any) -> Any:
         ("adapter.pipelines.outbound.lane.transmit", "send.failed"),
         ("adapter.worker.due", "loop.failed"),
         ("adapter.worker.sweep", "loop.failed"),
-        ("adapter.worker.patrol", "loop.failed"),
+        ("adapter.worker.patrol", "step.failed"),
         ("adapter.worker.work_off", "loop.failed"),
         ("adapter.wiring.webhook.read", "request.failed"),
     ],

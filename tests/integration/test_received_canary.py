@@ -329,9 +329,9 @@ def test_a_template_for_received_messages_that_is_wrong(tmp_path: Path, template
     ("place", "event"),
     [
         ("adapter.reception.arrive", "delivery.failed"),
-        ("adapter.reception.renew", "loop.failed"),
+        ("adapter.reception.renew", "deliveries.not-renewed"),
         ("adapter.worker.apply_answers", "loop.failed"),
-        ("adapter.worker.close_settled", "loop.failed"),
+        ("adapter.worker.close_settled", "step.failed"),
         ("adapter.worker.reconcile", "loop.failed"),
         ("adapter.pipelines.inbound.arrivals.whose", "delivery.failed"),
         ("adapter.pipelines.inbound.arrivals.write", "delivery.failed"),

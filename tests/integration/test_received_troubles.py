@@ -6,14 +6,17 @@ import base64
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from adapter.domain.received import communication_id
+from adapter.errors import ConfigError
 from adapter.simulators.http import Request, Response
 from adapter.simulators.metriport.answers import FORBIDDEN
 from adapter.simulators.metriport.records import File
+from tests.integration.canary import overhearing
 from tests.integration.people import communication, patient, stage
 from tests.integration.test_received import CHOSEN, KNOWN, at, attachment, contents, inbound, message
 from tests.integration.test_received_outages import HOUR, LONG
@@ -450,3 +453,96 @@ def test_a_message_that_comes_too_slowly_gives_its_place_to_others() -> None:
         await clinic.passes(HOUR / 2)
 
     assert "ordinary" in [one["topic"]["text"] for one in inbound(at(visit))]
+
+
+def _broken_mapping(folder: Path, _patch: pytest.MonkeyPatch) -> None:
+    (folder / "inbound").mkdir()
+    (folder / "inbound" / "communication.json.j2").write_text('{"resourceType": "Communication"}')
+
+
+def _error_of_our_own(_folder: Path, patch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ValueError(_SECRET)
+
+    patch.setattr("adapter.wiring.spool", fails)
+
+
+_SECRET: Final = "Robin Maple, palpitations"
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [(_broken_mapping, "inbound/communication.json.j2"), (_error_of_our_own, "of an error in the adapter")],
+)
+def test_what_the_adapter_itself_cannot_do_is_told_to_a_person(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: Callable[[Path, pytest.MonkeyPatch], None],
+    said: str,
+) -> None:
+    async def visit(clinic: Site) -> None:
+        await clinic.stop()
+        broken(tmp_path, monkeypatch)
+        await clinic.start(mappings=tmp_path, rhythm=LONG)
+        clinic.metriport.receive(clinic.clock.now(), **message(patientId=None))
+        await clinic.passes(3 * HOUR)
+
+    with overhearing(style="json") as heard:
+        clinic = at(visit)
+
+    [task] = _tasks(clinic)
+    assert said in task["description"]
+    assert _SECRET not in heard.events() + json.dumps(clinic.fhir.resources("Task"))
+
+
+def test_bytes_that_may_not_be_looked_at_hold_the_message_back() -> None:
+    """Whether the document can be shared is not known then."""
+
+    def forbid(clinic: Site) -> None:
+        clinic.stand_in(
+            clinic.fhir,
+            lambda asked, _: FORBIDDEN if asked.method == "GET" and "/Binary/" in asked.path else None,
+        )
+
+    clinic = _document_twice(forbid)
+
+    assert len(inbound(clinic)) == 1
+
+
+@pytest.mark.parametrize("method", ["arrival", "unfinished", "by_message"])
+def test_a_ledger_that_is_gone_ends_the_process(method: str) -> None:
+    async def scenario() -> BaseException | None:
+        async with site(started=False, auto_complete_seconds=None) as clinic:
+            stage(clinic)
+            clinic.write(communication())
+            await clinic.start(rhythm=LONG)
+            await clinic.passes(30)
+            clinic.ledger_faults.append(LedgerFault(method=method, error=ConfigError("gone"), times=1000))
+            clinic.metriport.add_fault("GET", "/_files", "url-expired", times=10)
+            clinic.metriport.receive(clinic.clock.now(), **message())
+            clinic.metriport.complete(clinic.metriport.messages[0].id, clinic.clock.now())
+            await clinic.passes(HOUR)
+            return await clinic.ended()
+
+    assert isinstance(run(scenario()), ConfigError)
+
+
+def test_an_error_over_one_status_stops_no_other() -> None:
+    async def scenario() -> Site:
+        async with site(auto_complete_seconds=None, started=False) as clinic:
+            stage(clinic)
+            for number in range(2):
+                clinic.write(communication(id=f"referral-{number}", topic={"text": str(number)}))
+            await clinic.start(rhythm=LONG)
+            await clinic.passes(30)
+            clinic.ledger_faults.append(LedgerFault(method="by_message", error=ValueError("?")))
+            for one in list(clinic.metriport.messages):
+                clinic.metriport.complete(one.id, clinic.clock.now())
+            await clinic.passes(120)
+            return clinic
+
+    with overhearing(style="json") as heard:
+        clinic = run(scenario())
+
+    assert {one["status"] for one in clinic.fhir.resources("Communication")} == {"completed"}
+    assert "delivery.waits" in heard.events()
