@@ -104,8 +104,7 @@ class FhirClient:
         try:
             await self._put_all(resources, if_match=wire.etag(_NO_VERSION))
         except (Conflict, Rejected) as refusal:
-            if isinstance(refusal, Rejected) and refusal.status not in _NO_CONDITION:
-                raise
+            _raise_unless_conditional(refusal)
             for one in resources:
                 place = await self.locate(wire.type_of(one), str(one["id"]))
                 if not place.is_free:
@@ -182,28 +181,36 @@ class FhirClient:
         """Creates or replaces a Binary with the `size` bytes of `content`, without holding them.
 
         On a server that gives all ids itself it is held and given, for `create_all`. The same content again makes no new
-        version. Whether there is one already is the caller's to ask.
+        version. It is tried as `create_all` does first: what a killed process sent, and arrives late, replaces nothing.
         """
         if self.assigns_ids:
             return await own.inline(
                 id, content_type=content_type, content=content(), security_context=security_context
             )
         path = wire.location("Binary", id)
-        if binary.goes_raw(content_type, size=size):
-            raw = binary.Raw(
-                content_type=content_type, content=content(), size=size, security_context=security_context
+
+        async def store(if_match: str | None) -> None:
+            if binary.goes_raw(content_type, size=size):
+                raw = binary.Raw(
+                    content_type=content_type, content=content(), size=size, security_context=security_context
+                )
+                try:
+                    await self._fhir.store(path, raw, if_match=if_match)
+                except Rejected as refusal:
+                    if refusal.status not in _NOT_RAW:
+                        raise
+                else:
+                    return
+            document = binary.Document(
+                id, content_type=content_type, content=content(), size=size, security_context=security_context
             )
-            try:
-                await self._fhir.store(path, raw)
-            except Rejected as refusal:
-                if refusal.status not in _NOT_RAW:
-                    raise
-            else:
-                return None
-        document = binary.Document(
-            id, content_type=content_type, content=content(), size=size, security_context=security_context
-        )
-        await self._fhir.store(path, document)
+            await self._fhir.store(path, document, if_match=if_match)
+
+        try:
+            await store(wire.etag(_NO_VERSION))
+        except (Conflict, Rejected) as refusal:
+            _raise_unless_conditional(refusal)
+            await store(None)
         return None
 
     async def create(
@@ -312,6 +319,12 @@ class FhirClient:
         # By version first: a plain read may already show somebody else's next edit.
         exact = await self.read_version(type, id, version) if version else None
         return exact or await self.read(type, id)
+
+
+def _raise_unless_conditional(refusal: Conflict | Rejected) -> None:
+    """Raises what is not refused for an `If-Match` that no version has."""
+    if isinstance(refusal, Rejected) and refusal.status not in _NO_CONDITION:
+        raise refusal
 
 
 def _bundle(reply: Reply) -> Resource:

@@ -132,11 +132,12 @@ class Transport(AsyncFHIRClient):
         answer = await self._large(request, what=what, most_bytes=most_bytes)
         return answer.body, answer.headers.get("content-type", "")
 
-    async def store(self, path: str, content: Body) -> None:
+    async def store(self, path: str, content: Body, *, if_match: str | None) -> None:
         """Puts the content as it is made. Raises as `request` does."""
         headers = {
             **self._build_request_headers(),
             **content.headers,
+            **({"If-Match": if_match} if if_match else {}),
             "Content-Length": str(content.length),
             "Prefer": "return=minimal",
         }

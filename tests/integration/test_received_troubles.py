@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 
+from adapter.domain.canonical import TASK_SYSTEM
 from adapter.domain.received import communication_id
 from adapter.errors import ConfigError
 from adapter.simulators.http import Request, Response
@@ -32,6 +33,7 @@ ANOTHER: Final = "0191d0a4-8888-7000-8000-00000000bbbb"
 FIRST: Final = "0191d0a4-0000-7000-8000-000000000001"
 DOCUMENT: Final = "0191d0a4-0000-7000-8000-0000000000aa"
 LIST: Final = ("GET", "/medical/v1/message")
+_CHOICE: Final = {"coding": [{"system": TASK_SYSTEM, "code": "choice"}]}
 NOT_NOW: Final = Response(status=500)
 NO: Final = Response(status=422, body=json.dumps({"resourceType": "OperationOutcome", "issue": []}).encode())
 
@@ -145,7 +147,7 @@ def test_an_answer_that_cannot_be_carried_out_keeps_no_other_waiting(number: int
             ),
         )
         for task in _tasks(clinic):
-            clinic.write({**task, "status": "completed", "output": [{"type": kind, **CHOSEN}]})
+            clinic.write({**task, "status": "completed", "output": [{"type": _CHOICE, **CHOSEN}]})
         await clinic.passes(6 * HOUR)
 
     clinic = at(visit, rhythm=LONG)
@@ -546,3 +548,32 @@ def test_an_error_over_one_status_stops_no_other() -> None:
 
     assert {one["status"] for one in clinic.fhir.resources("Communication")} == {"completed"}
     assert "delivery.waits" in heard.events()
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_bytes_that_arrive_last_undo_nothing(*, deleted: bool) -> None:
+    """What a killed process had on its way is applied after the message was written anew, and a person has matched it."""
+    late: list[Request] = []
+
+    def lost(asked: Request, _now: datetime) -> Response | None:
+        if asked.method != "PUT" or "/Binary/" not in asked.path or late:
+            return None
+        late.append(asked)
+        return Response(status=503)
+
+    async def visit(clinic: Site) -> None:
+        clinic.stand_in(clinic.fhir, lost)
+        clinic.metriport.receive(clinic.clock.now(), **message(patientId=None, attachments=[attachment()]))
+        await clinic.passes(60)
+        [task] = _tasks(clinic)
+        clinic.write({**task, "status": "completed", "output": [{"type": _CHOICE, **CHOSEN}]})
+        await clinic.passes(60)
+        [binary] = clinic.fhir.resources("Binary")
+        if deleted:
+            await clinic.delete(f"Binary/{binary['id']}")
+        clinic.fhir.handle(late[0], clinic.clock.now())
+
+    clinic = at(visit)
+
+    owners = [one["securityContext"]["reference"] for one in clinic.fhir.resources("Binary")]
+    assert owners == ([] if deleted else ["Patient/maple"])
