@@ -130,9 +130,6 @@ def _three_for_nobody(clinic: Site) -> None:
 
 @pytest.mark.parametrize("number", range(3))
 def test_an_answer_that_cannot_be_carried_out_keeps_no_other_waiting(number: int) -> None:
-    kind = {
-        "coding": [{"system": "https://w3id.org/metriport-fhir-adapter/CodeSystem/task", "code": "choice"}]
-    }
 
     async def visit(clinic: Site) -> None:
         _three_for_nobody(clinic)
