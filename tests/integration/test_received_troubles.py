@@ -222,6 +222,23 @@ def test_of_those_sent_elsewhere_one_that_is_refused_or_cannot_be_asked_for_keep
     assert shown == {"elsewhere 1": "in-progress", "elsewhere 2": "completed", "elsewhere 3": "completed"}
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_that_the_adapter_may_not_write_is_no_question_about_each_message(status: int) -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.stand_in(
+            clinic.fhir,
+            lambda asked, _: (
+                Response(status=status) if asked.method == "PUT" and "/Communication/" in asked.path else None
+            ),
+        )
+        clinic.metriport.receive(clinic.clock.now(), **message(attachments=None))
+        await clinic.passes(3 * HOUR)
+
+    clinic = at(visit, rhythm=LONG)
+
+    assert (inbound(clinic), _tasks(clinic)) == ([], [])
+
+
 def test_a_message_that_the_server_refuses_is_told_to_a_person_and_tried_again() -> None:
     seen: list[list[str]] = []
 

@@ -29,6 +29,7 @@ _log = structlog.get_logger(__name__)
 _FIRST_PAUSE: Final = timedelta(seconds=5)
 _LONGEST_PAUSE: Final = timedelta(minutes=10)
 _LONGEST_OUTAGE_PAUSE: Final = timedelta(minutes=2)
+_ACCESS: Final = frozenset({401, 403})  # every message's trouble, and said elsewhere
 _TOLD_AFTER: Final = timedelta(hours=1)
 _LONGEST_SECONDS: Final = 600.0  # for all of a message: others wait for its place
 _MOST_REASON: Final = 500
@@ -196,8 +197,9 @@ async def later(context: Context, delivery: Delivery, error: Exception) -> None:
 
 
 async def _tell_what_lasts(context: Context, delivery: Delivery, error: Exception) -> None:
-    """A person is told of what is neither an outage nor over soon; it is tried again all the same."""
-    passes = isinstance(error, Temporary | Conflict)
+    """A person is told of what is the message's own trouble, and not over soon; it is tried again all the same."""
+    is_access = isinstance(error, Rejected) and error.status in _ACCESS
+    passes = is_access or isinstance(error, Temporary | Conflict)
     if not passes and context.clock.now() - delivery.received_at > _TOLD_AFTER:
         with suppress(Temporary, Conflict, Rejected):
             await _ask(context, delivery, _why_not(error))
