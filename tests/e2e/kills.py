@@ -43,8 +43,8 @@ from tests.neighbours.simulator import free_port
 
 POST: Final = "/medical/v1/message"
 FAULTS: Final = (
-    "none", "apply-then-drop", "apply-then-500", "apply-late:30", "drop", "500", "503", "429", "429:7", "slow:15",
-    "malformed", "no-id", "redirect",
+    "none", "apply-then-drop", "apply-then-500", "apply-then-429", "apply-late:30", "drop", "500", "503", "429", "429:7",
+    "slow:15", "malformed", "no-id", "redirect",
 )  # fmt: skip
 DATABASES: Final = ("sqlite", "postgresql")
 SECOND: Final = (0, 5, 14, 23)

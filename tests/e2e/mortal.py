@@ -28,7 +28,8 @@ from adapter.wiring import Transports, adapter
 from tests.e2e.hurried import HurriedClock, HurriedLoop
 
 CHANGES: Final = (
-    "open", "restore", "change", "intend", "end", "keep", "done", "later", "keep_status", "note", "leave_lane",
+    "open", "restore", "discard", "change", "intend", "end", "keep", "done", "later", "record", "keep_status", "note",
+    "leave_lane",
 )  # fmt: skip
 
 # What a life would import only when it needs it.

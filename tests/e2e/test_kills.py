@@ -21,10 +21,11 @@ def stage(tmp_path: Path, postgresql_server: Postgresql) -> Iterator[Theatre]:
 
 @pytest.mark.parametrize(("database", "stride"), [("sqlite", 1), ("postgresql", 8)])
 def test_killed_after_any_operation_it_sends_once(stage: Theatre, database: str, stride: int) -> None:
-    """The first POST is applied and its answer lost, so that the recovery has something to resolve."""
-    rest = Play(database=database, messages=1, fault="apply-then-drop")
+    """The first POST goes wrong, so that the recovery has something to resolve: by turns applied and not, heard of and not."""
+    faults = ("apply-then-drop", "drop", "apply-then-429", "500")
 
     def every_fourth(first: int) -> list[Outcome]:
+        rest = Play(database=database, messages=1, fault=faults[first])
         return [*one_by_one(stage.play, rest, after=True, first=1 + first * stride, stride=4 * stride)]
 
     with ThreadPoolExecutor(4) as pool:
