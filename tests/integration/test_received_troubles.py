@@ -525,7 +525,7 @@ def test_bytes_that_may_not_be_looked_at_hold_the_message_back() -> None:
     assert len(inbound(clinic)) == 1
 
 
-@pytest.mark.parametrize("method", ["arrival", "unfinished", "by_message"])
+@pytest.mark.parametrize("method", ["done", "unfinished", "by_message"])
 def test_a_ledger_that_is_gone_ends_the_process(method: str) -> None:
     async def scenario() -> BaseException | None:
         async with site(started=False, auto_complete_seconds=None) as clinic:
@@ -534,9 +534,13 @@ def test_a_ledger_that_is_gone_ends_the_process(method: str) -> None:
             await clinic.start(rhythm=LONG)
             await clinic.passes(30)
             clinic.ledger_faults.append(LedgerFault(method=method, error=ConfigError("gone"), times=1000))
-            clinic.metriport.add_fault("GET", "/_files", "url-expired", times=10)
-            clinic.metriport.receive(clinic.clock.now(), **message())
-            clinic.metriport.complete(clinic.metriport.messages[0].id, clinic.clock.now())
+            if method == "by_message":
+                clinic.metriport.complete(clinic.metriport.messages[0].id, clinic.clock.now())
+            else:
+                clinic.metriport.add_fault(
+                    "GET", "/_files", "url-expired", times=10 * (method == "unfinished")
+                )
+                clinic.metriport.receive(clinic.clock.now(), **message())
             await clinic.passes(HOUR)
             return await clinic.ended()
 
