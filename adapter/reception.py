@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -15,6 +16,7 @@ from adapter.pipelines.inbound.renewal import renew
 from adapter.ports.ledger import Delivery
 
 _MOST_WAITING: Final = 200
+_ASKED_WITHIN: Final = timedelta(minutes=2)
 _RENEWAL: Final = ""  # among the tasks, the asking for fresh links; no delivery has that id
 
 
@@ -30,7 +32,6 @@ class Reception:
     bell: asyncio.Event = field(default_factory=asyncio.Event)
     _going: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _dead: dict[str, Delivery] = field(default_factory=dict)
-    _asked_for: dict[str, Delivery] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._at_once = asyncio.Semaphore(self.most_at_once)
@@ -51,38 +52,46 @@ class Reception:
         failures = [error for name in ended if (error := self._going.pop(name).exception())]
         if self._dead and _RENEWAL not in self._going:
             # Beside the others: a fresh link lives minutes, and many may have to be asked for.
-            self._asked_for, self._dead = self._dead, {}
-            self._going[_RENEWAL] = asyncio.create_task(self._renew())
+            dead, self._dead = list(self._dead.values()), {}
+            self._going[_RENEWAL] = asyncio.create_task(self._renew(dead))
         now = self.context.clock.now()
         for delivery in await self.context.ledger.waiting(now=now, limit=_MOST_WAITING, kind=RECEIVED):
-            id = delivery.delivery_id
-            # One that is dead, or being asked for, is left alone, unless it came again.
-            if id not in self._going and delivery not in (self._dead.get(id), self._asked_for.get(id)):
+            if delivery.delivery_id not in self._going:
                 self._going[delivery.delivery_id] = asyncio.create_task(self._arrive(delivery))
         if failures:
             raise failures[0]
 
-    async def _renew(self) -> None:
-        asked_for = list(self._asked_for.values())
+    async def _renew(self, dead: list[Delivery]) -> None:
         try:
-            await renew(self.context, asked_for)
+            await renew(self.context, dead)
         except ConfigError:
             raise
         except Exception as error:  # noqa: BLE001  # left due, they would be fetched again at once, over and over
             say = _log.debug if isinstance(error, AdapterError) else _log.error
             say("deliveries.not-renewed", error=type(error).__name__, at=place(error))
-            for delivery in asked_for:
+            for delivery in dead:
                 await put_off(self.context, delivery, error, tries=delivery.tries)
-        finally:
-            self._asked_for = {}
 
     async def _arrive(self, delivery: Delivery) -> None:
         async with self._at_once:
             try:
-                if not await arrive(self.context, delivery):
-                    self._dead[delivery.delivery_id] = delivery
+                async with self.context.share.alone(f"delivery {delivery.delivery_id}") as mine:
+                    if not mine or not await self._is_waiting(delivery):
+                        return  # another adapter is at it, or was; should that one die, the time comes again
+                    await self._fetch(delivery)
             except AdapterError:
                 raise
             except Exception as error:  # noqa: BLE001  # one bad message must not stop another
                 await later(self.context, delivery, error)
         self.bell.set()
+
+    async def _is_waiting(self, delivery: Delivery) -> bool:
+        return await self.context.ledger.is_waiting(delivery, now=self.context.clock.now())
+
+    async def _fetch(self, delivery: Delivery) -> None:
+        if await arrive(self.context, delivery):
+            return
+        self._dead[delivery.delivery_id] = delivery
+        # Nobody has to find out again, meanwhile.
+        due_at = self.context.clock.now() + _ASKED_WITHIN
+        await self.context.ledger.later(delivery, due_at=due_at, note="links-dead")

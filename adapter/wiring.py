@@ -42,6 +42,7 @@ from adapter.pipelines.inbound import context as inbound
 from adapter.pipelines.outbound.context import Context, Policy
 from adapter.pipelines.outbound.look import Sighting
 from adapter.pipelines.outbound.unknown import SETTLE
+from adapter.pipelines.share import Share
 from adapter.ports.clock import Clock
 from adapter.ports.ledger import Delivery
 from adapter.ports.mail import Mail, Spooled
@@ -228,6 +229,7 @@ def inbound_of(context: Context, settings: Settings, *, mail: Mail, web: Web) ->
         spool=partial(spool, folder=settings.inbound.spool_directory),
         mappings=context.mappings,
         ledger=context.ledger,
+        share=context.share,
         clock=context.clock,
         policy=inbound.Inbound(
             marker=context.policy.marker,
@@ -326,6 +328,7 @@ async def context_of(
         )
         hear = episodes.ledger.hear if episodes else nobody_hears
         ledger = await stack.enter_async_context(open_ledger(ledger_url, now=clock.now(), hear=hear))
+        life = uuid.uuid4().hex[:12]
         context = Context(
             fhir=fhir,
             messages=metriport,
@@ -335,7 +338,8 @@ async def context_of(
             ledger=ledger,
             clock=clock,
             policy=policy_of(settings),
-            life=uuid.uuid4().hex[:12],
+            life=life,
+            share=Share(leases=ledger, clock=clock, life=life),
             nonce=lambda: secrets.token_hex(6),
         )
         yield context, ledger, fhir, metriport

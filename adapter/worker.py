@@ -35,6 +35,7 @@ from adapter.pipelines.outbound.queue import Queue
 from adapter.pipelines.outbound.resolve import Resolver
 from adapter.pipelines.outbound.track import due, each_due, recover
 from adapter.pipelines.outbound.unknown import suspect
+from adapter.ports.ledger import LANE
 from adapter.reception import Reception
 
 _log = structlog.get_logger(__name__)
@@ -73,6 +74,7 @@ class Worker:
     bell: Bell = field(default_factory=Bell)
 
     def __post_init__(self) -> None:
+        self.context.share.seconds = self.rhythm.lease
         self.queue.most_slow = max(1, self.rhythm.preparers - 1)  # one at least is always for what is quick
         self._dispatch = Dispatch(
             context=self.context,
@@ -156,7 +158,7 @@ class Worker:
             task.cancel()
         await asyncio.gather(*going, return_exceptions=True)
         with suppress(AdapterError):
-            await self.context.ledger.leave_lane(self.context.life)
+            await self.context.ledger.leave(self.context.life, LANE)
 
     async def _loop(
         self,
@@ -213,8 +215,6 @@ class Worker:
             pass
 
     async def _arrivals(self) -> None:
-        """Only where the lane is held, so that of several replicas one writes: often, for another may have been told."""
-        await self._holds_lane.wait()
         await self._reception.begin()
 
     async def _reconcile(self) -> None:
@@ -238,11 +238,14 @@ class Worker:
         await apply_answers(self.inbound)
 
     async def _track(self) -> None:
-        await each_due(self.context, self._advance)
+        await each_due(self.context, self._advance, concerns=self._concerns)
+
+    def _concerns(self, row: Transmission) -> bool:
+        if row.communication in self.queue.in_work:
+            return False
+        return row.state is not State.UNKNOWN or row.write_at is not None or self._holds_lane.is_set()
 
     async def _advance(self, row: Transmission) -> None:
-        if row.communication in self.queue.in_work:
-            return
         await due(self.context, row)
         if row.state is State.UNKNOWN and self._holds_lane.is_set():
             self._take_again(await self.resolver.resolve(row))
@@ -255,9 +258,10 @@ class Worker:
     async def _lease(self) -> None:
         asked = self.context.clock.boot()
         try:
-            holds = await self.context.ledger.hold_lane(
-                self.context.life, now=self.context.clock.now(), seconds=self.rhythm.lease
+            holds = await self.context.ledger.take(
+                self.context.life, LANE, now=self.context.clock.now(), seconds=self.rhythm.lease
             )
+            await self.context.share.renew()
         except Temporary:
             if asked > self._held_until:
                 self._holds_lane.clear()  # another may have taken it meanwhile

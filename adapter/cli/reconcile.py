@@ -22,6 +22,7 @@ from adapter.pipelines.inbound.reconcile import reconcile as list_received
 from adapter.pipelines.inbound.renewal import fetch_missed, renew
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.look import patrol
+from adapter.ports.ledger import LANE
 from adapter.telemetry import configure
 from adapter.wiring import Adapter, adapter
 
@@ -110,12 +111,13 @@ async def _alone(context: Context) -> AsyncIterator[None]:
 
     async def hold() -> bool:
         now = context.clock.now()
-        return await context.ledger.hold_lane(context.life, now=now, seconds=_LEASE_SECONDS)
+        return await context.ledger.take(context.life, LANE, now=now, seconds=_LEASE_SECONDS)
 
     async def keep() -> None:
         while True:
             await context.clock.sleep(_LEASE_SECONDS / 4)
             await hold()
+            await context.share.renew()
 
     if not await hold():
         raise ConfigError(
@@ -127,7 +129,7 @@ async def _alone(context: Context) -> AsyncIterator[None]:
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
-        await context.ledger.leave_lane(context.life)
+        await context.ledger.leave(context.life, LANE)
 
 
 async def _step(progress: Progress, name: str, step: Awaitable[int]) -> int:

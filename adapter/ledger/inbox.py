@@ -61,6 +61,13 @@ class Inbox:
             return [rows.delivery(row) for row in await connection.execute(_waiting(kind, but), values)]
 
     @whole
+    async def is_waiting(self, delivery: Delivery, *, now: datetime) -> bool:
+        """Whether its time for work has come, still, and it is as given."""
+        query = sa.select(deliveries.c.id).where(*_as_given(delivery), *_open_at(now))
+        async with self._database.reading() as connection:
+            return (await connection.execute(query)).first() is not None
+
+    @whole
     async def unfinished(self, *, kind: str, first: datetime, last: datetime) -> Sequence[Delivery]:
         """Deliveries of that kind that came between those times and are not done, oldest first, due or not."""
         query = (
@@ -177,8 +184,7 @@ def _waiting(kind: str | None, but: str | None) -> sa.Select[Any]:
     return (
         sa.select(deliveries)
         .where(
-            deliveries.c.done.is_(False),
-            sa.or_(deliveries.c.due_at.is_(None), deliveries.c.due_at <= now),
+            *_open_at(now),
             *([deliveries.c.kind == kind] if kind else []),
             *([deliveries.c.kind != but] if but else []),
         )
@@ -187,13 +193,24 @@ def _waiting(kind: str | None, but: str | None) -> sa.Select[Any]:
     )
 
 
-def _same(delivery: Delivery) -> sa.Update:
+def _open_at(now: datetime | sa.BindParameter[datetime]) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        deliveries.c.done.is_(False),
+        sa.or_(deliveries.c.due_at.is_(None), deliveries.c.due_at <= now),
+    )
+
+
+def _as_given(delivery: Delivery) -> tuple[sa.ColumnElement[bool], ...]:
     # Its body is part of the condition: what came again may carry fresh links (protocol §8).
-    return sa.update(deliveries).where(
+    return (
         deliveries.c.delivery_id == delivery.delivery_id,
         deliveries.c.received_at == delivery.received_at,
         deliveries.c.body == delivery.body,
     )
+
+
+def _same(delivery: Delivery) -> sa.Update:
+    return sa.update(deliveries).where(*_as_given(delivery))
 
 
 async def _record(connection: AsyncConnection, arrival: Arrival) -> None:

@@ -19,8 +19,8 @@ from adapter.ledger import rows
 from adapter.ledger.database import Database, create_engine, file_of, parse_url, whole
 from adapter.ledger.migrate import check_revision
 from adapter.ledger.slots import ACCOUNT
-from adapter.ledger.tables import arrivals, deliveries, lane, slots, timeline, transmissions
-from adapter.ports.ledger import Arrival, Event, StoredSlot
+from adapter.ledger.tables import arrivals, deliveries, leases, slots, timeline, transmissions
+from adapter.ports.ledger import LANE, Arrival, Event, StoredSlot
 
 WAITING: Final = frozenset({State.READY, State.CLAIMED, State.WAITING})
 # A claim whose process died before its intent is unknown as well.
@@ -210,7 +210,8 @@ async def _deliveries(connection: AsyncConnection) -> int:
 
 
 async def _lane(connection: AsyncConnection, account: str) -> Lane:
-    lease = (await connection.execute(sa.select(lane).where(lane.c.account == account))).one_or_none()
+    held = sa.select(leases).where(leases.c.account == account, leases.c.name == LANE)
+    lease = (await connection.execute(held)).one_or_none()
     newest: sa.Select[Any] = sa.select(slots).where(slots.c.account == account).order_by(slots.c.id.desc())
     last = (await connection.execute(newest.limit(1))).one_or_none()
     return Lane(

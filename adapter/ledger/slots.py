@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import sqlalchemy as sa
@@ -13,24 +13,15 @@ from adapter.domain.transmission import State, Transmission, check_move
 from adapter.errors import Conflict
 from adapter.ledger import rows
 from adapter.ledger.changes import alone_with, move
-from adapter.ledger.database import Database, insert_once, whole
-from adapter.ledger.tables import lane, slots
+from adapter.ledger.database import Database, whole
+from adapter.ledger.tables import slots
 from adapter.ports.ledger import StoredSlot
 
 ACCOUNT: Final = "metriport"
 
-_TAKE: Final = sa.update(lane).where(
-    lane.c.account == sa.bindparam("of"),
-    sa.or_(
-        lane.c.holder == sa.bindparam("by"),
-        lane.c.holder.is_(None),
-        lane.c.until <= sa.bindparam("now", type_=lane.c.until.type),
-    ),
-)
-
 
 class Slots:
-    """Slots of one account and the lease on its lane."""
+    """Slots of one account."""
 
     _database: Database
     _account: str
@@ -82,28 +73,3 @@ class Slots:
         first = sa.update(slots).where(slots.c.id == slot.id, slots.c.ended_at.is_(None))
         async with self._database.writing() as connection:
             await connection.execute(first.values(ended_at=now))
-
-    @whole
-    async def hold_lane(self, holder: str, *, now: datetime, seconds: float) -> bool:
-        """Takes or keeps the lane's lease for the holder; `False` while another one has it."""
-        lease = {"holder": holder, "until": now + timedelta(seconds=seconds)}
-        given = {"of": self._account, "by": holder, "now": now}
-        async with self._database.writing() as connection:
-            if (await connection.execute(_TAKE, {**lease, **given})).rowcount == 1:
-                return True
-            return await insert_once(connection, lane, {"account": self._account, **lease}) is not None
-
-    @whole
-    async def leave_lane(self, holder: str) -> None:
-        """Gives the lease back."""
-        mine = sa.update(lane).where(lane.c.account == self._account, lane.c.holder == holder)
-        async with self._database.writing() as connection:
-            await connection.execute(mine.values(holder=None, until=None))
-
-    @whole
-    async def free_lane(self) -> None:
-        """Ends whatever lease there is: for a ledger that is known to be nobody else's."""
-        async with self._database.writing() as connection:
-            await connection.execute(
-                sa.update(lane).where(lane.c.account == self._account).values(holder=None, until=None)
-            )

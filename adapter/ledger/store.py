@@ -14,6 +14,7 @@ from adapter.domain.episode import Hear, nobody_hears
 from adapter.ledger.database import Database, create_engine, file_of, parse_url, whole
 from adapter.ledger.file import owned
 from adapter.ledger.inbox import Inbox
+from adapter.ledger.leases import Leases
 from adapter.ledger.migrate import migrate
 from adapter.ledger.slots import ACCOUNT, Slots
 from adapter.ledger.tables import UtcTime
@@ -21,7 +22,7 @@ from adapter.ledger.timeline import Timeline
 from adapter.ledger.transmissions import Transmissions
 
 
-class Store(Transmissions, Slots, Inbox, Timeline):
+class Store(Transmissions, Slots, Leases, Inbox, Timeline):
     """All of the ledger, over an engine of `adapter.ledger.database.create_engine`.
 
     Every method raises `Temporary` while the database cannot be reached or is busy; a change may have been made all
@@ -84,6 +85,6 @@ async def open_ledger(
         stack.push_async_callback(store.settle)
         await store.migrate()
         if path is not None:
-            # The lock on the file proves that whoever held the lane is gone: nobody has to wait for its lease.
-            await store.free_lane()
+            # The lock on the file proves that whoever worked on it is gone: nobody has to wait for a lease to end.
+            await store.end_leases()
         yield store

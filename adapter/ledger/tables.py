@@ -134,12 +134,13 @@ slots: Final = sa.Table(
     sa.Index(None, "account", "id"),
 )
 
-lane: Final = sa.Table(
-    "lane",
+leases: Final = sa.Table(
+    "leases",
     metadata,
     sa.Column("account", Words, primary_key=True),
-    sa.Column("holder", Words),
-    _time("until"),
+    sa.Column("name", Words, primary_key=True),
+    _words("holder"),
+    _time("until", nullable=False),
 )
 
 deliveries: Final = sa.Table(

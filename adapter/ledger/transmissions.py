@@ -135,6 +135,15 @@ class Transmissions:
         return found[0] if found else None
 
     @whole
+    async def is_as_given(self, row: Transmission) -> bool:
+        """Whether nobody changed the row meanwhile."""
+        query = sa.select(table.c.id).where(
+            table.c.id == row.id, table.c.state == row.state, table.c.generation == row.generation
+        )
+        async with self._database.reading() as connection:
+            return (await connection.execute(query)).first() is not None
+
+    @whole
     async def by_message(self, message_id: str) -> Transmission | None:
         """The row that holds Metriport's id."""
         found = await self._select(_BY_MESSAGE, message=message_id)

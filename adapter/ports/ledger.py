@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol, TypedDict, Unpack
+from typing import Final, Protocol, TypedDict, Unpack
 
 from adapter.domain.mark import Mark
 from adapter.domain.message import MessageState
 from adapter.domain.ranking import Rank
 from adapter.domain.reasons import Reason
 from adapter.domain.transmission import State, Transmission
+
+LANE: Final = "lane"
+"""The lease of who prepares, sends and resolves."""
 
 
 class Facts(TypedDict, total=False):
@@ -129,6 +132,10 @@ class Transmissions(Protocol):
         """
         ...
 
+    async def is_as_given(self, row: Transmission) -> bool:
+        """Whether nobody changed the row meanwhile."""
+        ...
+
     async def by_message(self, message_id: str) -> Transmission | None:
         """The row that holds Metriport's id."""
         ...
@@ -171,12 +178,20 @@ class Slots(Protocol):
         """The answer was received."""
         ...
 
-    async def hold_lane(self, holder: str, *, now: datetime, seconds: float) -> bool:
-        """Takes or keeps the lane's lease for the holder; `False` while another one has it."""
+
+class Leases(Protocol):
+    """Who of several adapters does what. Leases only spread work; safety never rests on them (protocol §4)."""
+
+    async def take(self, holder: str, *names: str, now: datetime, seconds: float) -> bool:
+        """Takes or keeps the leases of those names for the holder, all or none; `False` while another has one."""
         ...
 
-    async def leave_lane(self, holder: str) -> None:
-        """Gives the lease back."""
+    async def renew(self, holder: str, *, now: datetime, seconds: float) -> None:
+        """All leases that the holder has, and nobody took meanwhile, last so long from now."""
+        ...
+
+    async def leave(self, holder: str, *names: str) -> None:
+        """Gives them back."""
         ...
 
 
@@ -195,6 +210,10 @@ class Inbox(Protocol):
         self, *, now: datetime, limit: int, kind: str | None = None, but: str | None = None
     ) -> Sequence[Delivery]:
         """Deliveries whose time for work has come, oldest first: of one kind, or of all but one."""
+        ...
+
+    async def is_waiting(self, delivery: Delivery, *, now: datetime) -> bool:
+        """Whether its time for work has come, still, and it is as given."""
         ...
 
     async def unfinished(self, *, kind: str, first: datetime, last: datetime) -> Sequence[Delivery]:
@@ -240,5 +259,5 @@ class Timeline(Protocol):
         ...
 
 
-class Ledger(Transmissions, Slots, Inbox, Timeline, Protocol):
+class Ledger(Transmissions, Slots, Leases, Inbox, Timeline, Protocol):
     """All of it."""

@@ -29,7 +29,7 @@ from tests.e2e.hurried import HurriedClock, HurriedLoop
 
 CHANGES: Final = (
     "open", "restore", "discard", "change", "intend", "end", "keep", "done", "later", "record", "keep_status", "note",
-    "leave_lane",
+    "leave",
 )  # fmt: skip
 
 # What a life would import only when it needs it.

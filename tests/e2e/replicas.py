@@ -17,14 +17,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
+
 from adapter.domain.canonical import PATIENT_ID
 from adapter.simulators import fhir, metriport
-from tests.e2e.ehr import Ehr
+from tests.e2e.ehr import Ehr, end_of
 from tests.e2e.hurried import HurriedClock
 from tests.e2e.kills import POST, hurried_database
 from tests.e2e.mortal import Life, begin
@@ -34,6 +36,7 @@ from tests.neighbours.postgresql import Postgresql
 from tests.neighbours.simulator import free_port
 from tests.virtual.site import within
 
+WORK: Final = ("transmission.sent", "transmission.ended", "message.received")
 SKEWS: Final = (timedelta(0), timedelta(minutes=5), timedelta(minutes=-5))
 
 
@@ -42,11 +45,14 @@ class Report:
     """What Metriport and the FHIR server have in the end."""
 
     wished: int
+    told: int
     posted: Counter[str]
     ends: Counter[str]
+    received: Counter[str]
     arrivals: list[datetime]
     too_many: int
     kills: int
+    shares: list[Counter[str]]
 
     @property
     def lines(self) -> list[str]:
@@ -55,6 +61,8 @@ class Report:
         return [
             f"{self.wished} wishes, {sum(self.posted.values())} posted, {self.doubled} doubled, {self.lost} lost",
             f"ends: {dict(self.ends)}; {self.kills} kills; {minutes:.1f} minutes",
+            f"{self.told} came in, {len(self.received)} are there, {self.received.total()} in all",
+            *(f"one of them did {dict(share)}" for share in self.shares),
             f"most arrivals in a minute: {within(self.arrivals, 60.0)}; answered with 429: {self.too_many}",
         ]
 
@@ -68,6 +76,16 @@ class Report:
         """Wishes that were neither sent nor put before a person."""
         return self.wished - self.ends["completed"] - self.ends["held-outcome-ambiguous"]
 
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing was lost or doubled, out or in, and Metriport was never asked too often."""
+        once = len(self.received) == self.received.total() == self.told
+        return once and not (self.doubled or self.lost) and within(self.arrivals, 60.0) <= 20
+
+    def how_many_did(self, what: str) -> int:
+        """How many of them did that at all."""
+        return sum(share[what] > 0 for share in self.shares)
+
 
 @dataclass(kw_only=True)
 class Replica:
@@ -79,8 +97,14 @@ class Replica:
     @property
     def has_sent(self) -> bool:
         """Whether it has sent anything."""
+        return self.share["transmission.sent"] > 0
+
+    @property
+    def share(self) -> Counter[str]:
+        """What it did of the work in all its lives; a kill may have cut a line of its log in two."""
         log = self.life.log
-        return log.exists() and '"event": "transmission.sent"' in log.read_text()
+        lines = log.read_text("utf-8", "replace").splitlines() if log.exists() else []
+        return Counter(event for line in lines for event in WORK if f'"event": "{event}"' in line)
 
     def start(self) -> None:
         """Starts it."""
@@ -105,14 +129,18 @@ class House:
     ehr: Ehr
     clock: HurriedClock
     metriport: metriport.World
+    metriport_url: str
     replicas: list[Replica]
     kills: int = 0
+    told: int = 0
+    wishes: set[str] = field(default_factory=set)
 
     def write(self, count: int, *, first: int = 0) -> None:
         """So many wishes."""
         patient = f"{self.ehr.channel}-patient"
         link = {"system": PATIENT_ID, "value": metriport.SANDBOX_PATIENTS[0].id}
         self.ehr.save({"resourceType": "Patient", "id": patient, "identifier": [link]})
+        self.wishes.update(f"{self.ehr.channel}-{number}" for number in range(first, first + count))
         self.ehr.save_all(
             {
                 "resourceType": "Communication",
@@ -127,8 +155,23 @@ class House:
             for number in range(first, first + count)
         )
 
-    def play(self, *, every: float, most: int, seed: int, patience: float) -> None:
-        """Kills one of them every so many seconds, `most` times, and starts it again, until nothing is under way."""
+    def tell(self) -> None:
+        """A message comes in, with an attachment."""
+        told = {
+            "patientId": metriport.SANDBOX_PATIENTS[0].id,
+            "subject": f"Letter {self.told}",
+            "attachments": [{"title": "letter.txt", "contentType": "text/plain", "data": "UmVzdWx0"}],
+        }
+        url = f"{self.metriport_url}/_simulator/messages/inbound"
+        answer = httpx.post(url, json=told, trust_env=False)
+        assert answer.is_success, answer.text
+        self.told += 1
+
+    def play(self, *, every: float, most: int, seed: int, patience: float, told: int = 0) -> None:
+        """Kills one of them every so many seconds, `most` times, and starts it again, until nothing is under way.
+
+        Meanwhile so many messages come in.
+        """
         numbers = random.Random(seed)
         for replica in self.replicas:
             replica.start()
@@ -137,6 +180,8 @@ class House:
             time.sleep(0.2)
             for replica in self.replicas:
                 replica.see_to()
+            if self.told < told:
+                self.tell()
             if self.clock.boot() >= next_kill and self.kills < most:
                 replica = numbers.choice(self.replicas)
                 replica.kill()
@@ -146,19 +191,25 @@ class House:
 
     def is_over(self) -> bool:
         """Whether nothing is under way."""
-        return self.ehr.how_many("preparation,in-progress") == 0
+        is_sent = self.ehr.how_many("preparation,in-progress") == 0
+        return is_sent and self.ehr.how_many(None) >= len(self.wishes) + self.told
 
     def report(self, wished: int) -> Report:
         """What there is now."""
         asked = [one for one in self.metriport.requests if (one.method, one.path) == ("POST", POST)]
         arrivals = [one.at for one in asked]
+        messages = list(self.ehr.messages())
+        ends = {one["id"]: end_of(one) for one in messages}
         return Report(
             wished=wished,
-            posted=Counter(message.subject for message in self.metriport.messages),
-            ends=Counter(str(end.code or end.status) for end in self.ehr.ends().values()),
+            told=self.told,
+            posted=Counter(one.subject for one in self.metriport.messages if one.direction == "outbound"),
+            ends=Counter(str(end.code or end.status) for id, end in ends.items() if id in self.wishes),
+            received=Counter(one["topic"]["text"] for one in messages if one["id"] not in self.wishes),
             arrivals=arrivals,
             too_many=sum(one.status == 429 for one in asked),
             kills=self.kills,
+            shares=[replica.share for replica in self.replicas],
         )
 
 
@@ -179,6 +230,7 @@ def house(folder: Path, server: Postgresql, *, speed: float) -> Iterator[House]:
             "fhir": {"base_url": f"{fhir_url}/fhir"},
             "watch": {"marker": ehr.marker},
             "metriport": {"base_url": url, "api_key": metriport.DEFAULT_API_KEY, "webhook_keys": [key]},
+            "inbound": {"allow_private_addresses": True},
             "ledger": {"url": stack.enter_context(hurried_database(server, town.clock))},
         }
         replicas = [
@@ -193,7 +245,7 @@ def house(folder: Path, server: Postgresql, *, speed: float) -> Iterator[House]:
             for port, skew in zip(ports, SKEWS, strict=True)
         ]
         try:
-            yield House(ehr=ehr, clock=town.clock, metriport=world, replicas=replicas)
+            yield House(ehr=ehr, clock=town.clock, metriport=world, metriport_url=url, replicas=replicas)
         finally:
             for replica in replicas:
                 replica.kill()
@@ -209,11 +261,12 @@ def play(
     most: int,
     patience: float,
     seed: int = 1,
+    told: int = 0,
 ) -> Report:
-    """So many messages, three replicas; one is killed about every so many seconds, `most` times."""
+    """So many messages out and in, three replicas; one is killed about every so many seconds, `most` times."""
     with house(folder, server, speed=speed) as here:
         here.write(count)
-        here.play(every=every, most=most, seed=seed, patience=patience)
+        here.play(every=every, most=most, seed=seed, patience=patience, told=told)
         return here.report(count)
 
 
@@ -221,6 +274,7 @@ def main() -> int:
     """Exit code 1 when one was doubled or lost, or too many came in a minute."""
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.replicas", description=__doc__)
     parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--told", type=int, default=100, help="messages that come in")
     parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("--every", type=float, default=10.0, help="seconds from kill to kill")
     parser.add_argument("--most", type=int, default=1000, help="kills")
@@ -231,7 +285,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="adapter-replicas-") as folder, postgresql.serving() as server:
         report = play(Path(folder), server, **options)
     sys.stdout.write("\n".join([*report.lines, ""]))
-    return int(bool(report.doubled or report.lost or within(report.arrivals, 60.0) > 20))
+    return int(not report.is_well)
 
 
 if __name__ == "__main__":

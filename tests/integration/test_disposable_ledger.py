@@ -86,7 +86,7 @@ async def _put_back(clinic: Site, image: bytes, *statements: str) -> None:
         for statement in statements:
             await connection.exec_driver_sql(statement)
     # Each connection of the virtual database begins with the image anew: this one is kept.
-    await clinic._ledger.free_lane()
+    await clinic._ledger.end_leases()
 
 
 @pytest.mark.parametrize("kind", ["kept", "empty", "old", "half-written", "without its work list"])

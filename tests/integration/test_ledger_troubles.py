@@ -48,9 +48,7 @@ def _sent(**faults: Any) -> Site:
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["not done", "done, answer lost"])
-@pytest.mark.parametrize(
-    "method", ["all_of", "open", "intend", "end", "latest", "hold_lane", "due", "in_states"]
-)
+@pytest.mark.parametrize("method", ["all_of", "open", "intend", "end", "latest", "take", "due", "in_states"])
 def test_a_ledger_that_does_not_answer_a_step_delays_and_doubles_nothing(
     method: str, *, before: bool
 ) -> None:
@@ -109,7 +107,7 @@ def test_a_ledger_away_while_the_answer_is_recorded_forgets_nothing() -> None:
             clinic.write(communication())
             await clinic.start()
             await clinic.passes(3.005)
-            for method in ("change", "end", "due", "hold_lane", "waiting", "all_of"):
+            for method in ("change", "end", "due", "take", "waiting", "all_of"):
                 clinic.ledger_fails(method, times=6)
             await clinic.passes(900)
             return clinic
@@ -126,7 +124,7 @@ def test_a_lease_that_ended_while_the_ledger_did_not_answer_is_another_s() -> No
             stage(clinic)
             await clinic.start()
             await clinic.passes(10)
-            clinic.ledger_fails("hold_lane", times=9)
+            clinic.ledger_fails("take", times=9)
             await clinic.passes(30)
             clinic.write(communication())
             await clinic.passes(10)

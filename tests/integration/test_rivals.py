@@ -10,6 +10,7 @@ import pytest
 
 from adapter.domain.mark import marks_on, with_mark
 from adapter.domain.transmission import State
+from adapter.ports.ledger import LANE
 from adapter.simulators.metriport import SANDBOX_PATIENTS
 from adapter.worker import Rhythm
 from tests.integration.people import communication, stage
@@ -225,8 +226,8 @@ def test_a_lane_that_another_took_while_a_slot_was_waited_for_is_left_to_it() ->
             adapter = await clinic.start(rhythm=Rhythm(lease=0.6))
             await clinic.passes(1)
             ledger = adapter.context.ledger
-            await ledger.leave_lane(adapter.context.life)
-            assert await ledger.hold_lane("another", now=clinic.clock.now(), seconds=30)
+            await ledger.leave(adapter.context.life, LANE)
+            assert await ledger.take("another", LANE, now=clinic.clock.now(), seconds=30)
             await clinic.passes(25)
             meanwhile = len(clinic.sends())
             await clinic.passes(60)

@@ -151,14 +151,14 @@ def _seen_is_done(patch: Patch) -> None:
 MUTATIONS: Final = {
     "mark-in-the-claim": Mutation(without=_claim_without_mark, stories=("ledger-lost-in-a-send",), seed=29),
     "overwrite-rule": Mutation(
-        without=_no_overwrite_rule, stories=("stale-copy-and-a-young-ledger",), seed=4
+        without=_no_overwrite_rule, stories=("stale-copy-and-a-young-ledger",), seed=39
     ),
     "if-match-on-the-claim": Mutation(without=_blind_claim, stories=("edit-before-the-claim",), seed=82),
     "if-match-on-write-back": Mutation(without=_blind_write_back, stories=("edit-in-a-send",), seed=79),
-    "distrust-of-absence": Mutation(without=_trusted_absence, stories=("lagging-list",), seed=6),
+    "distrust-of-absence": Mutation(without=_trusted_absence, stories=("lagging-list",), seed=83),
     "send-deadline": Mutation(without=_no_deadline, stories=("pause-before-the-first-byte",), seed=2157),
     "round-gate": Mutation(without=_no_round_gate, stories=("impatient-author",), seed=105),
-    "compare-and-set": Mutation(without=_no_compare_and_set, stories=("completed-at-once",), seed=0),
+    "compare-and-set": Mutation(without=_no_compare_and_set, stories=("completed-at-once",), seed=27),
     "unique-message": Mutation(without=_message_of_several, stories=("one-message-for-two",)),
     "youngest-first": Mutation(without=_oldest_first, stories=("answers-out-of-turn",)),
     "ready-is-no-proof": Mutation(

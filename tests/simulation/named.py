@@ -58,7 +58,7 @@ NAMED: Final = {
             replicas=2,
             absence=20.0,
             track=3.0,
-            seed=1703,
+            seed=905,
         ),
         _story(
             "answers-out-of-turn",

@@ -6,7 +6,9 @@ import re
 from typing import Final
 
 # Looks for work that come round by themselves: nothing depends on one of them.
-IDLE: Final = frozenset({"due", "waiting", "hold_lane", "by_message"})
+IDLE: Final = frozenset(
+    {"due", "waiting", "is_as_given", "is_waiting", "take", "renew", "leave", "by_message"}
+)
 
 POST: Final = "POST message"
 LISTING: Final = "GET messages"

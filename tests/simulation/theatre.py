@@ -153,7 +153,7 @@ class Theatre(Site):
         clock.skew = timedelta(seconds=self.numbers.uniform(-20.0, 20.0))
         self.machine = clock
         if self._ledger is not None and self.story.replicas == 1:
-            await self._ledger.free_lane()  # as is done when a ledger file is opened
+            await self._ledger.end_leases()  # as is done when a ledger file is opened
         adapter = await self.start(
             rhythm=Rhythm(
                 sweep=60.0,

@@ -12,11 +12,11 @@ from adapter.ledger.store import Store
 from adapter.ledger.tables import deliveries, transmissions
 
 READS: Final = frozenset({
-    "all_of", "arrival", "by_message", "due", "in_states", "latest", "newest", "of_call", "of_patient", "timeline", "unfinished",
+    "all_of", "arrival", "by_message", "due", "in_states", "is_as_given", "is_waiting", "latest", "newest", "of_call", "of_patient", "timeline", "unfinished",
     "waiting",
 })  # fmt: skip
 _LOOKS: Final = frozenset({"due", "waiting"})
-_LANE: Final = frozenset({"hold_lane", "leave_lane", "free_lane"})  # nothing becomes due by these
+_LEASES: Final = frozenset({"take", "renew", "leave", "end_leases"})  # nothing becomes due by these
 
 
 @dataclass(kw_only=True)
@@ -39,7 +39,7 @@ class Looks:
         method = getattr(self.store, name)
         if name in _LOOKS:
             return await self._look(name, method, *arguments, **facts)
-        writes = name not in READS and name not in _LANE
+        writes = name not in READS and name not in _LEASES
         # Both times: what was seen before may change now, and what is seen while it goes on may be either.
         self.changes.count += writes
         try:

@@ -12,6 +12,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from adapter.metriport import webhook
 from adapter.metriport.client import MetriportClient
 from adapter.metriport.content import WebContent
 from adapter.pipelines.outbound.context import Context, Policy
+from adapter.pipelines.share import Share
 from adapter.simulators import fhir, metriport
 from adapter.simulators.fhir import World as FhirWorld
 from adapter.simulators.http import Call, Neighbour, Request, Response
@@ -230,6 +232,7 @@ class Site:
         )
         server = FhirClient(http, FHIR_URL, authorization=None, now=machine.now, hear=episodes.fhir.hear)
         numbers = random.Random(len(self._lines))
+        life = f"life{len(self._lines)}"
         context = Context(
             fhir=server,
             messages=client,
@@ -239,7 +242,8 @@ class Site:
             ledger=ledger,
             clock=machine,
             policy=policy or policy_of(self.settings),
-            life=f"life{len(self._lines)}",
+            life=life,
+            share=Share(leases=ledger, clock=machine, life=life),
             nonce=lambda: f"{numbers.getrandbits(48):012x}",
         )
         worker = Worker(
@@ -311,6 +315,11 @@ class Site:
         life, self._tasks, self.adapter = self._life, [], None
         self._abandoned.extend(life.tasks)
         return life
+
+    @property
+    def life(self) -> Life:
+        """The process that was started last."""
+        return self._life
 
     def go_on(self, life: Life) -> None:
         """SIGCONT: what was paused goes on where it was."""
@@ -411,6 +420,11 @@ class Site:
     def sends(self) -> list[datetime]:
         """When each POST of a message arrived at Metriport."""
         return _posts(line.arrivals for line in self._lines)
+
+    def asked_by(self, life: Life, method: str, path: str) -> list[tuple[datetime, str]]:
+        """What that process asked of either neighbour under a path that begins so, and when."""
+        lines = [line.arrivals for line in self._lines if line.life is life]
+        return [(at, there) for at, how, there in chain(*lines) if how == method and there.startswith(path)]
 
     def begins(self) -> list[datetime]:
         """When the adapter began each of them."""

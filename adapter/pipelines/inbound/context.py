@@ -12,6 +12,8 @@ from weakref import WeakValueDictionary
 
 from adapter.domain.marker import Marker
 from adapter.domain.received import Notice, Received
+from adapter.errors import Temporary
+from adapter.pipelines.share import Share
 from adapter.ports.clock import Clock
 from adapter.ports.fhir import FhirServer
 from adapter.ports.ledger import Delivery, Ledger
@@ -64,6 +66,7 @@ class Context:
     spool: Spool
     mappings: Mappings
     ledger: Ledger
+    share: Share
     clock: Clock
     policy: Inbound
     read: Readers
@@ -74,9 +77,16 @@ class Context:
         """The same message may be told of by several calls at once: one of them writes, the others find it there.
 
         So it is with a document that came with several messages.
+
+        Raises:
+            Temporary: another adapter is at one of them.
         """
         names = {received.id, *(one.document for one in received.enclosures if one.document)}
         async with AsyncExitStack() as stack:
             for name in sorted(names):
                 await stack.enter_async_context(self._at_work.setdefault(name, asyncio.Lock()))
+            if not await stack.enter_async_context(self.share.alone(*(f"message {name}" for name in names))):
+                raise Temporary(
+                    "Another adapter is writing the same message, or its document.", applied=False
+                )
             yield

@@ -10,6 +10,7 @@ from typing import Literal
 from adapter.domain.marker import Marker
 from adapter.domain.pacing import Pace
 from adapter.pipelines.outbound.uploads import Uploads
+from adapter.pipelines.share import Share
 from adapter.ports.clock import Clock
 from adapter.ports.fhir import FhirServer
 from adapter.ports.ledger import Ledger
@@ -48,5 +49,6 @@ class Context:
     clock: Clock
     policy: Policy
     life: str
+    share: Share
     nonce: Callable[[], str]
     uploads: Uploads = field(default_factory=Uploads)

@@ -89,8 +89,15 @@ async def due(context: Context, row: Transmission) -> None:
         await poll(context, row)
 
 
-async def each_due(context: Context, step: Callable[[Transmission], Awaitable[None]]) -> None:
-    """Takes the step of every row whose time has come. What one runs into keeps no other from its own.
+async def each_due(
+    context: Context,
+    step: Callable[[Transmission], Awaitable[None]],
+    *,
+    concerns: Callable[[Transmission], bool],
+) -> None:
+    """Takes the step of every row whose time has come, which concerns this adapter and no other is at.
+
+    What one runs into keeps no other from its own.
 
     Raises:
         ConfigError: a step did: the process has to end.
@@ -98,8 +105,10 @@ async def each_due(context: Context, step: Callable[[Transmission], Awaitable[No
     """
     well, failure = 0, None
     for row in await context.ledger.due(context.clock.now(), limit=_MOST_AT_ONCE):
+        if not concerns(row):
+            continue
         try:
-            await step(row)
+            await _alone(context, row, step)
             well += 1
         except ConfigError:
             raise
@@ -113,9 +122,23 @@ async def each_due(context: Context, step: Callable[[Transmission], Awaitable[No
                     at=place(error),
                 )
             failure = error
-            await put_off(context, row, error)
     if failure and not well:
         raise failure
+
+
+async def _alone(
+    context: Context, row: Transmission, step: Callable[[Transmission], Awaitable[None]]
+) -> None:
+    async with context.share.alone(f"transmission {row.id}") as mine:
+        if not mine or not await context.ledger.is_as_given(row):
+            return  # another adapter took the step, or is about to
+        try:
+            await step(row)
+        except ConfigError:
+            raise
+        except Exception as error:
+            await put_off(context, row, error)
+            raise
 
 
 async def put_off(context: Context, row: Transmission, error: Exception) -> None:

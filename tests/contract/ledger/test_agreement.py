@@ -94,8 +94,9 @@ STEPS: Final = st.lists(
         step("keep", delivery=DELIVERY),
         step("done", delivery=DELIVERY, note=TEXT),
         step("end", now=TIME),
-        step("hold_lane", holder=TEXT, now=TIME, seconds=st.floats(0, 50)),
-        step("leave_lane", holder=TEXT),
+        step("take", holder=TEXT, name=st.sampled_from(["lane", "else"]), now=TIME, seconds=st.floats(0, 50)),
+        step("leave", holder=TEXT, name=st.sampled_from(["lane", "else"])),
+        step("renew", holder=TEXT, now=TIME, seconds=st.floats(0, 50)),
         step("look", of=NAME, message=MESSAGE, now=TIME, limit=st.integers(1, 3)),
     ),
     max_size=25,
@@ -164,11 +165,14 @@ class Player:
         for slot in self._slots[-1:]:
             await self._ledger.end(slot, now=now)
 
-    async def _hold_lane(self, holder: str, now: datetime, seconds: float) -> bool:
-        return await self._ledger.hold_lane(holder, now=now, seconds=seconds)
+    async def _take(self, holder: str, name: str, now: datetime, seconds: float) -> bool:
+        return await self._ledger.take(holder, name, now=now, seconds=seconds)
 
-    async def _leave_lane(self, holder: str) -> None:
-        await self._ledger.leave_lane(holder)
+    async def _leave(self, holder: str, name: str) -> None:
+        await self._ledger.leave(holder, name)
+
+    async def _renew(self, holder: str, now: datetime, seconds: float) -> None:
+        await self._ledger.renew(holder, now=now, seconds=seconds)
 
     async def _look(self, of: str, message: str, now: datetime, limit: int) -> object:
         return (

@@ -12,7 +12,7 @@ from adapter.domain.transmission import State
 from adapter.errors import ConfigError, Temporary
 from adapter.ledger.insights import Lane, open_insights
 from adapter.ledger.store import open_ledger
-from adapter.ports.ledger import Arrival, ArrivalState, Delivery
+from adapter.ports.ledger import LANE, Arrival, ArrivalState, Delivery
 from tests.contract.ledger.ledgers import NOW, after, opened, row_in
 
 
@@ -41,7 +41,7 @@ def test_the_summary_counts_and_knows_the_ages(ledger_url: str) -> None:
             claimed = await row_in(ledger, State.CLAIMED, "slot")
             intended = await ledger.intend(claimed, after=None, now=after(-1), event="intent")
             assert intended is not None
-            await ledger.hold_lane("me", now=NOW, seconds=10)
+            await ledger.take("me", LANE, now=NOW, seconds=10)
             for name in ("done", "open"):
                 delivery = Delivery(delivery_id=name, kind="k", received_at=NOW, body=b"")
                 await ledger.keep(delivery)

@@ -26,7 +26,7 @@ from adapter.errors import Conflict, Temporary
 from adapter.ledger.database import create_engine, parse_url
 from adapter.ledger.store import Store
 from adapter.ledger.tables import metadata
-from adapter.ports.ledger import Arrival, ArrivalState, Delivery, FinalStatus, StoredSlot
+from adapter.ports.ledger import LANE, Arrival, ArrivalState, Delivery, FinalStatus, StoredSlot
 from tests.contract.ledger.ledgers import NOW, ROUTINE, after, opened, row_in
 
 _LOST: Final = (None, False)
@@ -99,12 +99,14 @@ def _without_its_id(row: Any) -> str:
 _READS: Final[Mapping[str, Call]] = {
     "newest": _read(lambda store, _: store.newest("new")),
     "all of": _read(lambda store, there: store.all_of(there.ready.communication)),
+    "is as given": _read(lambda store, there: store.is_as_given(there.intended)),
     "by message": _read(lambda store, _: store.by_message("m1")),
     "due": _read(lambda store, _: store.due(after(99), limit=50)),
     "in states": _read(lambda store, _: store.in_states(frozenset(State))),
     "of patient": _read(lambda store, there: store.of_patient(there.doubtful.patient or "")),
     "latest": _read(lambda store, _: store.latest(20)),
     "waiting": _read(lambda store, _: store.waiting(now=after(99), limit=50)),
+    "is waiting": _read(lambda store, _: store.is_waiting(_DELIVERY, now=after(99))),
     "unfinished": _read(lambda store, _: store.unfinished(kind="k", first=NOW, last=after(99))),
     "of call": _read(lambda store, _: store.of_call("d1")),
     "arrival": _read(lambda store, _: store.arrival(_ARRIVAL.message)),
@@ -125,9 +127,11 @@ _CALLS: Final[Mapping[str, Call]] = {
     "completed": _status(MessageState.COMPLETED),
     "failed": _status(MessageState.FAILED),
     "end slot": _done(lambda store, there: store.end(there.slot, now=after(1))),
-    "hold lane": lambda store, _: store.hold_lane(str(id(store)), now=after(1), seconds=10),
-    "leave lane": _done(lambda store, _: store.leave_lane(str(id(store)))),
-    "free lane": _done(lambda store, _: store.free_lane()),
+    "take lane": lambda store, _: store.take(str(id(store)), LANE, now=after(1), seconds=10),
+    "take more": lambda store, _: store.take(str(id(store)), "one", LANE, "other", now=after(1), seconds=10),
+    "renew": _done(lambda store, _: store.renew(str(id(store)), now=after(2), seconds=10)),
+    "leave": _done(lambda store, _: store.leave(str(id(store)), LANE)),
+    "end leases": _done(lambda store, _: store.end_leases()),
     "keep": _done(lambda store, _: store.keep(replace(_DELIVERY, body=b"new", received_at=after(1)))),
     "done": _done(lambda store, _: store.done(_DELIVERY, note="written", arrival=_ARRIVAL)),
     "later": _done(lambda store, _: store.later(replace(_DELIVERY, tries=1), due_at=after(9), note="later")),
@@ -146,8 +150,9 @@ _CONTESTS: Final = (
     {"record", "find"},
     {"restore", "record"},
     {"restore", "find"},
+    {"take lane", "take more"},
     *({call} for call in ("restore", "discard", "claim", "refuse", "intend", "intend another", "recover")),
-    *({call} for call in ("record", "doubt", "find", "hold lane")),
+    *({call} for call in ("record", "doubt", "find", "take lane", "take more")),
 )
 
 

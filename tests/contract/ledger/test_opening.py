@@ -15,7 +15,7 @@ from adapter.ledger.database import create_engine, parse_url
 from adapter.ledger.insights import open_insights
 from adapter.ledger.store import Store, open_ledger
 from adapter.ledger.tables import metadata
-from adapter.ports.ledger import Delivery, Ledger
+from adapter.ports.ledger import LANE, Delivery, Ledger
 from tests.contract.ledger.ledgers import NOW, after, on_ledger, opened, row_in
 
 
@@ -33,7 +33,7 @@ def test_what_was_kept_is_there_after_opening_again(ledger_url: str) -> None:
             intended = await ledger.intend(row, after=None, now=NOW, event="intent")
             assert intended is not None
             await ledger.keep(delivery)
-            await ledger.hold_lane("a", now=NOW, seconds=10)
+            await ledger.take("a", LANE, now=NOW, seconds=10)
             lines = await ledger.timeline("c1")
         async with open_ledger(ledger_url, now=after(1)) as ledger:
             assert await ledger.all_of("c1") == [intended[0]]
@@ -41,7 +41,7 @@ def test_what_was_kept_is_there_after_opening_again(ledger_url: str) -> None:
             assert await ledger.waiting(now=NOW, limit=5) == [delivery]
             assert await ledger.timeline("c1") == lines
             # The lock on a SQLite file proves that the lane's holder is gone; a PostgreSQL may have others on it.
-            assert await ledger.hold_lane("b", now=after(1), seconds=10) is ledger_url.startswith("sqlite")
+            assert await ledger.take("b", LANE, now=after(1), seconds=10) is ledger_url.startswith("sqlite")
 
     asyncio.run(story())
 
@@ -66,7 +66,7 @@ def test_migrations_make_the_tables_that_the_code_uses(ledger_url: str) -> None:
 def test_replicas_that_start_together_make_the_tables_once(postgresql_database: str) -> None:
     async def replica(name: str) -> bool:
         async with open_ledger(postgresql_database, now=NOW) as ledger:
-            return await ledger.hold_lane(name, now=NOW, seconds=10)
+            return await ledger.take(name, LANE, now=NOW, seconds=10)
 
     async def story() -> list[bool]:
         return await asyncio.gather(*(replica(str(n)) for n in range(4)))

@@ -10,7 +10,7 @@ import pytest
 from adapter.domain.transmission import State
 from adapter.errors import Conflict, IllegalTransition
 from adapter.ledger.store import Store, open_ledger
-from adapter.ports.ledger import StoredSlot
+from adapter.ports.ledger import LANE, StoredSlot
 from tests.contract.ledger.ledgers import NOW, after, on_ledger, opened, row_in
 
 
@@ -111,30 +111,30 @@ async def test_the_first_answer_ends_a_slot(ledger: Store) -> None:
 
 @on_ledger
 async def test_one_holds_the_lane_until_the_lease_ends(ledger: Store) -> None:
-    assert await ledger.hold_lane("a", now=NOW, seconds=10)
-    assert not await ledger.hold_lane("b", now=after(9.9), seconds=10)
-    assert await ledger.hold_lane("a", now=after(5), seconds=10)
-    assert not await ledger.hold_lane("b", now=after(14.9), seconds=10)
-    assert await ledger.hold_lane("b", now=after(15), seconds=10)
-    assert not await ledger.hold_lane("a", now=after(16), seconds=10)
+    assert await ledger.take("a", LANE, now=NOW, seconds=10)
+    assert not await ledger.take("b", LANE, now=after(9.9), seconds=10)
+    assert await ledger.take("a", LANE, now=after(5), seconds=10)
+    assert not await ledger.take("b", LANE, now=after(14.9), seconds=10)
+    assert await ledger.take("b", LANE, now=after(15), seconds=10)
+    assert not await ledger.take("a", LANE, now=after(16), seconds=10)
 
 
 @on_ledger
 async def test_a_lane_that_is_left_is_free(ledger: Store) -> None:
-    await ledger.hold_lane("a", now=NOW, seconds=10)
+    await ledger.take("a", LANE, now=NOW, seconds=10)
 
-    await ledger.leave_lane("b")
-    assert not await ledger.hold_lane("b", now=NOW, seconds=10)
-    await ledger.leave_lane("a")
-    assert await ledger.hold_lane("b", now=NOW, seconds=10)
+    await ledger.leave("b", LANE)
+    assert not await ledger.take("b", LANE, now=NOW, seconds=10)
+    await ledger.leave("a", LANE)
+    assert await ledger.take("b", LANE, now=NOW, seconds=10)
 
 
 @on_ledger
 async def test_of_many_that_want_the_lane_one_gets_it(ledger: Store) -> None:
     names = [str(n) for n in range(8)]
 
-    first = await asyncio.gather(*(ledger.hold_lane(name, now=NOW, seconds=10) for name in names))
-    later = await asyncio.gather(*(ledger.hold_lane(name, now=after(10), seconds=10) for name in names))
+    first = await asyncio.gather(*(ledger.take(name, LANE, now=NOW, seconds=10) for name in names))
+    later = await asyncio.gather(*(ledger.take(name, LANE, now=after(10), seconds=10) for name in names))
 
     assert first.count(True) == 1
     assert later.count(True) == 1
@@ -148,8 +148,8 @@ def test_of_two_replicas_one_gets_the_lane(postgresql_database: str) -> None:
         ):
             for n in range(20):
                 held = await asyncio.gather(
-                    one.hold_lane("a", now=after(10 * n), seconds=10),
-                    other.hold_lane("b", now=after(10 * n), seconds=10),
+                    one.take("a", LANE, now=after(10 * n), seconds=10),
+                    other.take("b", LANE, now=after(10 * n), seconds=10),
                 )
                 assert held.count(True) == 1
 
@@ -160,7 +160,7 @@ def test_accounts_have_lanes_and_slots_of_their_own(ledger_url: str) -> None:
     async def story(account: str) -> None:
         async with open_ledger(ledger_url, now=NOW, account=account) as ledger:
             assert await ledger.latest(5) == []
-            assert await ledger.hold_lane(account, now=NOW, seconds=10)
+            assert await ledger.take(account, LANE, now=NOW, seconds=10)
             row = await row_in(ledger, State.CLAIMED, account)
             assert await ledger.intend(row, after=None, now=NOW, event="intent") is not None
 

@@ -1,0 +1,143 @@
+"""Two adapters on one ledger: one of them sends, both fetch what comes in and ask for what became of what was sent."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from adapter.domain.canonical import DIRECTION_SYSTEM
+from adapter.simulators.metriport import SANDBOX_PATIENTS
+from tests.integration.people import communication, stage
+from tests.virtual.loop import Life, run
+from tests.virtual.site import Site, site
+
+SENT, RECEIVED = 40, 20
+FIRST_PAUSE = timedelta(seconds=30)  # from one asking for a message's status to the next, at least
+STATUS, FILES = "/medical/v1/message/", "/_files/"
+
+
+async def _two(clinic: Site) -> tuple[Life, Life]:
+    """The first holds the lane; calls come to the second."""
+    stage(clinic)
+    await clinic.start()
+    await clinic.passes(5)
+    first = clinic.let_go()
+    await clinic.start()
+    await clinic.passes(5)
+    return first, clinic.life
+
+
+def _receive(clinic: Site, count: int) -> None:
+    for number in range(count):
+        clinic.metriport.receive(
+            clinic.clock.now(),
+            patientId=SANDBOX_PATIENTS[0].id,
+            subject=f"Result {number}",
+            attachments=[{"title": "a.txt", "contentType": "text/plain", "data": "UmVzdWx0"}],
+        )
+
+
+def _received(clinic: Site) -> list[str]:
+    return [
+        one["topic"]["text"]
+        for one in clinic.fhir.resources("Communication")
+        if DIRECTION_SYSTEM in json.dumps(one)
+    ]
+
+
+def test_both_fetch_and_both_ask_and_nothing_is_done_by_two() -> None:
+    async def scenario() -> tuple[Site, Life, Life]:
+        async with site(started=False, auto_complete_seconds=600) as clinic:
+            first, second = await _two(clinic)
+            clinic.metriport.add_fault("*", FILES, "slow:6", times=1000)
+            for number in range(SENT):
+                clinic.write(communication(id=f"sent-{number}"))
+            _receive(clinic, RECEIVED)
+            clinic.metriport.add_fault("*", "*", "webhook-lost", times=1000)
+            await clinic.passes(1200)
+            return clinic, first, second
+
+    clinic, first, second = run(scenario())
+
+    assert {clinic.communication(f"sent-{number}")["status"] for number in range(SENT)} == {"completed"}
+    assert sorted(_received(clinic)) == sorted(f"Result {number}" for number in range(RECEIVED))
+    posts = [len(clinic.asked_by(life, "POST", "/medical/v1/message")) for life in (first, second)]
+    assert posts == [SENT, 0]
+    fetched = [[path for _, path in clinic.asked_by(life, "GET", FILES)] for life in (first, second)]
+    assert all(fetched)
+    assert len({*fetched[0], *fetched[1]}) == len([*fetched[0], *fetched[1]])
+    polls = [clinic.asked_by(life, "GET", STATUS) for life in (first, second)]
+    assert all(polls)
+    times = defaultdict[str, list[datetime]](list)
+    for at, path in sorted([*polls[0], *polls[1]]):
+        times[path].append(at)
+    assert len(times) == SENT
+    assert all(later - sooner >= FIRST_PAUSE for asked in times.values() for sooner, later in pairwise(asked))
+
+
+def test_what_a_killed_one_was_fetching_is_fetched_by_the_other_within_half_a_minute() -> None:
+    async def scenario() -> tuple[Site, Life, list[str]]:
+        async with site(started=False) as clinic:
+            first, second = await _two(clinic)
+            clinic.metriport.add_fault("*", FILES, "slow:20", times=3)
+            _receive(clinic, 3)
+            await clinic.passes(8)
+            assert len(clinic.asked_by(second, "GET", FILES)) == 3
+            clinic.kill()
+            await clinic.passes(28)
+            return clinic, first, _received(clinic)
+
+    clinic, first, received = run(scenario())
+
+    assert sorted(received) == [f"Result {number}" for number in range(3)]
+    assert clinic.asked_by(first, "GET", FILES)
+
+
+def test_what_takes_long_is_not_begun_by_the_other_meanwhile() -> None:
+    async def scenario() -> tuple[Site, Life, Life]:
+        async with site(started=False) as clinic:
+            first, second = await _two(clinic)
+            clinic.metriport.add_fault("*", FILES, "slow:55", times=2)
+            _receive(clinic, 1)
+            await clinic.passes(200)
+            return clinic, first, second
+
+    clinic, first, second = run(scenario())
+
+    assert _received(clinic) == ["Result 0"]
+    fetched = [clinic.asked_by(life, "GET", FILES) for life in (first, second)]
+    assert sorted(map(len, fetched)) == [0, 2]
+
+
+@pytest.mark.parametrize("away", [0.0, 900.0])
+def test_dead_links_are_asked_for_by_one(away: float) -> None:
+    """Also after the FHIR server was away, when what waits beside the first is asked for together with it."""
+
+    async def scenario() -> tuple[Site, Life, Life]:
+        async with site(started=False) as clinic:
+            first, second = await _two(clinic)
+            clinic.metriport.add_fault("POST", "/settings/webhook/*", "slow:4", times=100)
+            clinic.metriport.add_fault("GET", FILES, "slow:6", times=RECEIVED)
+            if not away:
+                clinic.metriport.add_fault("*", "*", "url-expired", times=2 * RECEIVED)
+            _receive(clinic, RECEIVED)
+            clinic.cut(fhir_server=away > 0)
+            await clinic.passes(away)
+            clinic.cut()
+            await clinic.passes(600)
+            return clinic, first, second
+
+    clinic, first, second = run(scenario())
+
+    assert sorted(_received(clinic)) == sorted(f"Result {number}" for number in range(RECEIVED))
+    fetched = [[path for _, path in clinic.asked_by(life, "GET", FILES)] for life in (first, second)]
+    assert all(fetched)
+    assert away or len({*fetched[0], *fetched[1]}) == len([*fetched[0], *fetched[1]])
+    asked = [
+        path for life in (first, second) for _, path in clinic.asked_by(life, "POST", "/settings/webhook/")
+    ]
+    assert RECEIVED // 2 < len(asked) == len({*asked})
