@@ -6,10 +6,11 @@ import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -266,6 +267,44 @@ def test_reconcile_brings_in_what_no_call_told_of_and_rebuilds_what_was_claimed(
     assert _run("list", "--received").stdout.count("Patient/maple") == 2
     shown = _run("show", listed[0]["message"]).stdout
     assert f"Communication/{listed[0]['communication']} received: written" in shown
+
+
+def test_reconcile_completes_a_ledger_that_is_old_or_half_there(clinic: Clinic, tmp_path: Path) -> None:
+    def wish(name: str, *, round: int = 1, message: str | None = None) -> None:
+        token = str(Token.mint(life="gone", nonce="n", resource_id=name))
+        mark = Mark(round=round, token=token, destination=ADDRESS, digest="0" * 64, message=message)
+        claimed = communication(id=name, status="in-progress", extension=[mark.extension()])
+        clinic.fhir.put(claimed, utc_now())
+
+    def rebuilt() -> int:
+        return int(json.loads(_run("reconcile", "--json").stdout)["rebuilt"])
+
+    def known() -> dict[str, tuple[int, str]]:
+        listed = json.loads(_run("list", "--json").stdout)
+        listed.sort(key=lambda one: int(one["round"]))
+        return {one["communication"]: (one["round"], one["state"]) for one in listed}  # of the newest rounds
+
+    def changed(statement: str) -> None:
+        with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as ledger, ledger:
+            ledger.execute(statement)
+
+    wish("doubtful")
+    assert rebuilt() == 1
+    older = (tmp_path / "ledger.sqlite3").read_bytes()
+    wish("sent", message="m1")
+    wish("second-round", round=2)
+    assert rebuilt() == 2
+    whole = {"sent": (1, "sent"), "doubtful": (1, "unknown"), "second-round": (2, "unknown")}
+    assert known() == whole
+
+    changed("DELETE FROM transmissions WHERE communication = 'sent'")
+    assert (rebuilt(), known()) == (1, whole)
+    changed("UPDATE transmissions SET round = 1, state = 'ready' WHERE communication = 'second-round'")
+    assert (rebuilt(), known()) == (1, whole)
+    for leftover in tmp_path.glob("ledger.sqlite3-*"):
+        leftover.unlink()
+    (tmp_path / "ledger.sqlite3").write_bytes(older)
+    assert (rebuilt(), known()) == (2, whole)
 
 
 def test_a_reconcile_that_was_killed_is_begun_anew_without_loss(clinic: Clinic, tmp_path: Path) -> None:

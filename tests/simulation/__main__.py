@@ -14,13 +14,17 @@ import pytest
 import structlog
 
 from tests.simulation.campaign import Figures, go_on
-from tests.simulation.exhaustive import named
+from tests.simulation.exhaustive import SCENARIOS, named
 from tests.simulation.history import play
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.story import drawn
 
 _STATE = Path(".simulation/reached.json")
 _SILENT = 50
+_LISTS = (
+    "random",
+    *(f"{of}{part}" for of in ("singles", "pairs") for part in ("", *(f"/{one}" for one in SCENARIOS))),
+)
 
 
 def main() -> int:
@@ -57,7 +61,7 @@ def _search(guard: str, *, until: int) -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--of", choices=["random", "singles", "pairs"], default="random")
+    parser.add_argument("--of", choices=_LISTS, default="random")
     parser.add_argument("--from", dest="start", type=int, default=0, help="the number of the first story")
     parser.add_argument("--until", type=int, default=200_000, help="the number of the last story")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)

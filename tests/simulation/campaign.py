@@ -82,10 +82,14 @@ class Figures:
 
 
 def stories(*, start: int, step: int, of: str = "random") -> Iterator[Story]:
-    """Every `step`-th story from `start` on: of the random ones without end, or of one of the exhaustive lists."""
+    """Every `step`-th story from `start` on: of the random ones without end, or of one of the exhaustive lists.
+
+    Of a list, a part is named by its scenario: `pairs/received`.
+    """
     if of == "random":
         return (drawn(seed) for seed in itertools.count(start, step))
-    every = {"singles": exhaustive.singles, "pairs": exhaustive.pairs}[of]()
+    name, _, scenario = of.partition("/")
+    every = {"singles": exhaustive.singles, "pairs": exhaustive.pairs}[name](scenario)
     return itertools.islice(every, start, None, step)
 
 
@@ -159,7 +163,7 @@ def go_on(
         at, figures = reached[name]["at"], Figures.of(reached[name]["figures"])
         yield at, figures
     while at < until:
-        count = min(_AT_ONCE[of] * processes, until - at)
+        count = min(_AT_ONCE[of.partition("/")[0]] * processes, until - at)
         part = side_by_side(processes=processes, start=at, of=of, most=count)
         at += count
         figures.join(part)

@@ -1,4 +1,7 @@
-"""Small scenarios in full: every pair of crash operations, after every fault of the POST."""
+"""Small scenarios in full: every pair of crash operations, after every fault of the POST.
+
+Of a message that comes in: after every fault of the first link.
+"""
 
 from __future__ import annotations
 
@@ -7,33 +10,36 @@ from dataclasses import replace
 from itertools import product
 from typing import Final
 
-from tests.simulation.operations import POST, POST_FAULTS
-from tests.simulation.story import POINTS, Letter, Point, Story, Strike
+from tests.simulation.operations import CONTENT, FAULTS, POST, POST_FAULTS
+from tests.simulation.story import POINTS, Arrival, Letter, Point, Story, Strike
 
 # More than any of them comes to. In a series the numbers rise, and the first that is not reached ends it.
 _MOST: Final = 170
 # A crash after an answer is one before the next operation, but for what was done in between: both are tried.
 _AROUND: Final[tuple[Point, ...]] = ("before", "applied")
 
-SCENARIOS: Final[dict[str, tuple[Letter, ...]]] = {
-    "one": (Letter(id="letter-0", text="one", at=0.0),),
-    "fails": (Letter(id="letter-0", text="one", at=0.0, fails=(True,)),),
-    "twins": (Letter(id="letter-0", text="twin", at=0.0), Letter(id="letter-1", text="twin", at=0.0)),
+_ONE: Final = Letter(id="letter-0", text="one", at=0.0)
+SCENARIOS: Final[dict[str, tuple[Letter | Arrival, ...]]] = {
+    "one": (_ONE,),
+    "fails": (replace(_ONE, fails=(True,)),),
+    "twins": (_ONE, replace(_ONE, id="letter-1")),
+    "enclosed": (replace(_ONE, enclosure="own"),),
+    "received": (Arrival(at=0.0, enclosures=2),),
 }
 
 
-def singles() -> Iterator[Story]:
-    """Every crash at every point of every operation, after every fault of the POST."""
-    for scenario, fault in _grounds():
+def singles(of: str = "") -> Iterator[Story]:
+    """Every crash at every point of every operation, after every fault; of one scenario, or of all."""
+    for scenario, fault in _grounds(of):
         for operation in range(1, _MOST + 1):
             for point in POINTS:
                 strikes = [Strike(operation=operation, point=point)]
                 yield _story(scenario, fault, strikes, series=(f"{scenario}/{fault}",))
 
 
-def pairs() -> Iterator[Story]:
-    """Every pair of crash operations, after every fault of the POST."""
-    for scenario, fault in _grounds():
+def pairs(of: str = "") -> Iterator[Story]:
+    """Every pair of crash operations, after every fault; of one scenario, or of all."""
+    for scenario, fault in _grounds(of):
         for first in range(1, _MOST + 1):
             for point, then in product(_AROUND, _AROUND):
                 for second in range(first + 1, _MOST + 1):
@@ -49,17 +55,23 @@ def named(name: str) -> Story:
     return next(story for stories in (singles(), pairs()) for story in stories if story.name == name)
 
 
-def _grounds() -> Iterator[tuple[str, str]]:
-    return ((scenario, fault) for scenario in SCENARIOS for fault in POST_FAULTS)
+def _grounds(of: str) -> Iterator[tuple[str, str]]:
+    for scenario, parts in SCENARIOS.items():
+        faults = POST_FAULTS if isinstance(parts[0], Letter) else ("none", *FAULTS[CONTENT])
+        if of in {"", scenario}:
+            yield from ((scenario, fault) for fault in faults)
 
 
 def _story(scenario: str, fault: str, strikes: list[Strike], *, series: tuple[str, ...]) -> Story:
+    parts = SCENARIOS[scenario]
     story = Story(
         name=f"{scenario}/{fault}/{'+'.join(f'{one.operation}-{one.point}' for one in strikes)}",
         seed=1,
         series=series,
-        letters=SCENARIOS[scenario],
+        letters=tuple(part for part in parts if isinstance(part, Letter)),
+        arrivals=tuple(part for part in parts if isinstance(part, Arrival)),
         strikes=tuple(strikes),
         absence=5.0,
     )
-    return story if fault == "none" else replace(story, faults={POST: (fault,)})
+    met = POST if story.letters else CONTENT
+    return story if fault == "none" else replace(story, faults={met: (fault,)})
