@@ -1,8 +1,8 @@
 """Two replicas on one PostgreSQL: whatever two calls meet, it ends as if one had come after the other.
 
-Each pair of calls is made in both orders, and with the transaction of the first held open right before its commit while
-the second is under way: it then commits, or its connection dies. What a read answers has to be from before or from after
-the other call; two reads have nothing to do with one another.
+Each pair of calls is made in both orders, and with the transaction of the first held open while the second is under way:
+before each of its statements but the first, and right before its commit. It then goes on, or its connection dies. What a
+read answers has to be from before or from after the other call; two reads have nothing to do with one another.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class _Ledger:
     another: Transmission
     intended: Transmission
     doubtful: Transmission
+    sent: Transmission
     slot: StoredSlot
 
 
@@ -124,6 +125,9 @@ _CALLS: Final[Mapping[str, Call]] = {
     "record": _moved("intended", State.SENT, message="m1"),
     "doubt": _moved("intended", State.UNKNOWN),
     "find": _moved("doubtful", State.SENT, message="m1"),
+    "acknowledge": _moved("sent", State.COMPLETED),
+    "fail": _moved("sent", State.FAILED),
+    "ask later": _moved("sent", State.SENT, due_at=after(30)),
     "completed": _status(MessageState.COMPLETED),
     "failed": _status(MessageState.FAILED),
     "end slot": _done(lambda store, there: store.end(there.slot, now=after(1))),
@@ -133,6 +137,7 @@ _CALLS: Final[Mapping[str, Call]] = {
     "leave": _done(lambda store, _: store.leave(str(id(store)), LANE)),
     "end leases": _done(lambda store, _: store.end_leases()),
     "keep": _done(lambda store, _: store.keep(replace(_DELIVERY, body=b"new", received_at=after(1)))),
+    "keep again": _done(lambda store, _: store.keep(_DELIVERY)),
     "done": _done(lambda store, _: store.done(_DELIVERY, note="written", arrival=_ARRIVAL)),
     "later": _done(lambda store, _: store.later(replace(_DELIVERY, tries=1), due_at=after(9), note="later")),
     "record arrival": _done(lambda store, _: store.record(replace(_ARRIVAL, at=after(2)))),
@@ -148,27 +153,48 @@ _CONTESTS: Final = (
     {"intend", "intend another"},
     {"record", "doubt"},
     {"record", "find"},
+    {"acknowledge", "fail"},
+    {"acknowledge", "ask later"},
+    {"fail", "ask later"},
     {"restore", "record"},
     {"restore", "find"},
     {"take lane", "take more"},
     *({call} for call in ("restore", "discard", "claim", "refuse", "intend", "intend another", "recover")),
-    *({call} for call in ("record", "doubt", "find", "take lane", "take more")),
+    *(
+        {call}
+        for call in ("record", "doubt", "find", "acknowledge", "fail", "ask later", "take lane", "take more")
+    ),
 )
 
 
 @dataclass(kw_only=True)
 class _Replica:
-    """A store whose transactions can be held right before they commit."""
+    """A store whose transactions can be held before the statement of a number, or right before they commit."""
 
     engine: AsyncEngine
     held: asyncio.Event | None = None
+    at: int | None = None
+    statements: int = 0
     reached: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.store = Store(self.engine)
         event.listen(self.engine.sync_engine, "commit", self._before_commit)
+        event.listen(self.engine.sync_engine, "before_cursor_execute", self._before_statement)
+
+    def hold(self, at: int | None) -> None:
+        self.held, self.at, self.reached, self.statements = asyncio.Event(), at, asyncio.Event(), 0
 
     def _before_commit(self, _connection: Any) -> None:
+        if self.at is None:
+            self._wait()
+
+    def _before_statement(self, *_: Any) -> None:
+        self.statements += 1
+        if self.statements == self.at:
+            self._wait()
+
+    def _wait(self) -> None:
         if self.held is not None:
             self.reached.set()
             await_only(self.held.wait())
@@ -213,13 +239,16 @@ class _Meeting:
 
     async def serial(self, first: Call, second: Call) -> tuple[list[Any], list[Any]]:
         await self.begin_anew()
+        self.one.statements = 0
         answers = [await self.one.ask(first, self.there), await self.other.ask(second, self.there)]
         return [_came_of(answer) for answer in answers], await self.seen()
 
-    async def held(self, first: Call, second: Call, *, dies: bool) -> tuple[list[Any], list[Any]]:
-        """The second comes while the first is about to commit."""
+    async def held(
+        self, first: Call, second: Call, *, dies: bool = False, at: int | None = None
+    ) -> tuple[list[Any], list[Any]]:
+        """The second comes while the first is about to make its statement of that number, or to commit."""
         await self.begin_anew()
-        self.one.held, self.one.reached = asyncio.Event(), asyncio.Event()
+        self.one.hold(at)
         leading = asyncio.create_task(self.one.ask(first, self.there))
         await asyncio.wait(
             {leading, asyncio.create_task(self.one.reached.wait())}, return_when=asyncio.FIRST_COMPLETED
@@ -228,6 +257,7 @@ class _Meeting:
         await self._comes_to_rest(following)
         if dies:
             await self._cut(leading)
+        assert self.one.held is not None
         self.one.held.set()
         self.one.held = None
         answers = []
@@ -284,6 +314,7 @@ async def _prepare(store: Store) -> _Ledger:
         another=await row_in(store, State.CLAIMED, "c3", token="t"),
         intended=intended[0],
         doubtful=await row_in(store, State.UNKNOWN, "c5"),
+        sent=await row_in(store, State.SENT, "c6", message="m6"),
         slot=intended[1],
     )
 
@@ -301,7 +332,8 @@ def test_whatever_two_replicas_do_ends_as_if_one_had_come_after_the_other(postgr
 
 async def _judged(meeting: _Meeting, one: str, other: str) -> list[str]:
     first, second = _CALLS[one], _CALLS[other]
-    forth, back = await meeting.serial(first, second), await meeting.serial(second, first)
+    forth, of_first = await meeting.serial(first, second), meeting.one.statements
+    back, of_second = await meeting.serial(second, first), meeting.one.statements
     contested = {one, other} in _CONTESTS
     wrong = [
         f"{one}, {other}: {answers} won" for answers, _ in (forth, back) if contested and sum(answers) != 1
@@ -309,12 +341,15 @@ async def _judged(meeting: _Meeting, one: str, other: str) -> list[str]:
     # In a round that is open already nothing is restored, and one that is restored is not opened again.
     if not contested and not all(forth[0]) and {one, other} != {"open", "restore"}:
         wrong.append(f"{one}, {other}: only {forth[0]} won")
-    for names, calls, orders in (
-        (f"{one} held, {other}", (first, second), (forth, _turned(back))),
-        (f"{other} held, {one}", (second, first), (back, _turned(forth))),
+    for names, calls, orders, statements in (
+        (f"{one} held, {other}", (first, second), (forth, _turned(back)), of_first),
+        (f"{other} held, {one}", (second, first), (back, _turned(forth)), of_second),
     ):
-        if await meeting.held(*calls, dies=False) not in orders:
-            wrong.append(f"{names}: as in no order")
+        wrong += [
+            f"{names}: as in no order, held at {at or 'the commit'}"
+            for at in (*range(2, statements + 1), None)
+            if await meeting.held(*calls, at=at) not in orders
+        ]
         if contested and (await meeting.held(*calls, dies=True))[0] != [True]:
             wrong.append(f"{names}: who came after the dead did not win")
     return wrong
