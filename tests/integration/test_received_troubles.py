@@ -16,7 +16,6 @@ from adapter.domain.received import communication_id
 from adapter.errors import ConfigError
 from adapter.simulators.http import Request, Response
 from adapter.simulators.metriport.answers import FORBIDDEN
-from adapter.simulators.metriport.records import File
 from tests.integration.canary import overhearing
 from tests.integration.people import communication, patient, stage
 from tests.integration.test_received import CHOSEN, KNOWN, at, attachment, contents, inbound, message
@@ -44,7 +43,7 @@ def _tasks(clinic: Site) -> list[Json]:
 
 def _shared(clinic: Site, told: object) -> str:
     """A link to that content."""
-    return clinic.metriport._server.share(File(data=json.dumps(told).encode()), clinic.clock.now())
+    return clinic.metriport.share(told, clinic.clock.now())
 
 
 def _told(**more: Any) -> Json:

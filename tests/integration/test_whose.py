@@ -10,7 +10,6 @@ import pytest
 
 from adapter.domain.canonical import PATIENT_ID
 from adapter.simulators.metriport import SANDBOX_PATIENTS
-from adapter.simulators.metriport.records import File
 from tests.integration.people import patient
 from tests.integration.test_received import KNOWN, at, contents, inbound, message
 from tests.virtual.site import Site
@@ -177,7 +176,7 @@ def _marks(candidate: Json) -> dict[str, str]:
 async def _content(clinic: Site, content: Json, **ids: Any) -> None:
     """A call whose link leads to this content."""
     now = clinic.clock.now()
-    link = clinic.metriport._server.share(File(data=json.dumps(content).encode()), now)
+    link = clinic.metriport.share(content, now)
     clinic.metriport.announce("message.received", now, body={"payload": {"url": link, **ids}})
     await clinic.passes(20)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -178,6 +179,10 @@ class World:
     def announce(self, kind: str, now: datetime, **stated: Any) -> None:
         """Calls the webhook with an event of that type: about `patientId` with example content, or with `body`."""
         events.announce(self._server, {"type": kind, **stated}, now)
+
+    def share(self, content: object, now: datetime) -> str:
+        """A presigned link to that content, as JSON."""
+        return self._server.share(File(data=json.dumps(content).encode()), now)
 
     def add_fault(self, method: str, path: str, fault: str, times: int = 1) -> None:
         """Orders a fault."""
