@@ -63,10 +63,14 @@ class Reception:
 
     async def _renew(self, dead: list[Delivery]) -> None:
         try:
-            await renew(self.context, dead)
+            async with self.context.share.alone("renewal") as mine:
+                if mine:
+                    await renew(self.context, dead)
+                else:  # another adapter asks, likely for these as well; what is left comes next
+                    self._dead = {**{one.delivery_id: one for one in dead}, **self._dead}
         except ConfigError:
             raise
-        except Exception as error:  # noqa: BLE001  # left due, they would be fetched again at once, over and over
+        except Exception as error:  # noqa: BLE001  # they would be fetched again soon, over and over
             say = _log.debug if isinstance(error, AdapterError) else _log.error
             say("deliveries.not-renewed", error=type(error).__name__, at=place(error))
             for delivery in dead:

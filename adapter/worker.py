@@ -33,7 +33,7 @@ from adapter.pipelines.outbound.park import park
 from adapter.pipelines.outbound.prepare import complete, plan
 from adapter.pipelines.outbound.queue import Queue
 from adapter.pipelines.outbound.resolve import Resolver
-from adapter.pipelines.outbound.track import due, each_due, recover
+from adapter.pipelines.outbound.track import due, each_due, is_to_write, recover
 from adapter.pipelines.outbound.unknown import suspect
 from adapter.ports.ledger import LANE
 from adapter.reception import Reception
@@ -74,7 +74,7 @@ class Worker:
     bell: Bell = field(default_factory=Bell)
 
     def __post_init__(self) -> None:
-        self.context.share.seconds = self.rhythm.lease
+        self.context.share.seconds = self.rhythm.lease  # renewed together with the lane
         self.queue.most_slow = max(1, self.rhythm.preparers - 1)  # one at least is always for what is quick
         self._dispatch = Dispatch(
             context=self.context,
@@ -180,6 +180,8 @@ class Worker:
         async for sighting in sweep(self.context):
             found.append(sighting.id)
             self._look_at(sighting)
+        if not self._holds_lane.is_set():
+            self.queue.keep_only(found)  # what else was seen, another adapter did meanwhile
         silent = self.bell.swept(found, now=self.context.clock.boot())
         if silent:
             self.episodes.doorbell.hear(f"it did not ring for what a sweep found ({silent})")
@@ -243,7 +245,7 @@ class Worker:
     def _concerns(self, row: Transmission) -> bool:
         if row.communication in self.queue.in_work:
             return False
-        return row.state is not State.UNKNOWN or row.write_at is not None or self._holds_lane.is_set()
+        return row.state is not State.UNKNOWN or self._holds_lane.is_set() or is_to_write(self.context, row)
 
     async def _advance(self, row: Transmission) -> None:
         await due(self.context, row)

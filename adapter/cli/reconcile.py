@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Annotated, Final
@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from adapter.cli.root import ConfigOption, JsonOption, app, console, print_json
 from adapter.config import Settings, load
-from adapter.errors import ConfigError
+from adapter.errors import ConfigError, Temporary
 from adapter.pipelines.inbound.arrivals import arrive
 from adapter.pipelines.inbound.context import RECEIVED
 from adapter.pipelines.inbound.elsewhere import follow_sent, show_sent
@@ -109,27 +109,24 @@ async def _alone(context: Context) -> AsyncIterator[None]:
         ConfigError: another adapter holds it.
     """
 
-    async def hold() -> bool:
-        now = context.clock.now()
-        return await context.ledger.take(context.life, LANE, now=now, seconds=_LEASE_SECONDS)
-
     async def keep() -> None:
         while True:
             await context.clock.sleep(_LEASE_SECONDS / 4)
-            await hold()
-            await context.share.renew()
+            with suppress(Temporary):
+                await context.share.renew()
 
-    if not await hold():
-        raise ConfigError(
-            "Another adapter is at work on this ledger; it reconciles by itself. Stop it first."
-        )
-    keeping = asyncio.create_task(keep())
-    try:
-        yield
-    finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
-        await context.ledger.leave(context.life, LANE)
+    context.share.seconds = _LEASE_SECONDS
+    async with context.share.alone(LANE) as mine:
+        if not mine:
+            raise ConfigError(
+                "Another adapter is at work on this ledger; it reconciles by itself. Stop it first."
+            )
+        keeping = asyncio.create_task(keep())
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
 
 
 async def _step(progress: Progress, name: str, step: Awaitable[int]) -> int:

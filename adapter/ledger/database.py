@@ -22,7 +22,7 @@ _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psyco
 _READS: Final = "ledger_reads"
 _BUSY_MILLISECONDS: Final = 5000
 _SQLITE_FULL: Final = 2
-INSERTS: Final[dict[str, Callable[[sa.Table], sqlite.Insert | postgresql.Insert]]] = {
+_INSERTS: Final[dict[str, Callable[[sa.Table], sqlite.Insert | postgresql.Insert]]] = {
     "sqlite": sqlite.insert,
     "postgresql": postgresql.insert,
 }
@@ -174,7 +174,7 @@ async def insert_once(
 
 @functools.cache
 def _insert_once(dialect: str, table: sa.Table) -> sa.Executable:
-    return INSERTS[dialect](table).on_conflict_do_nothing().returning(*table.c)
+    return _INSERTS[dialect](table).on_conflict_do_nothing().returning(*table.c)
 
 
 @contextmanager

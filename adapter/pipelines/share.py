@@ -23,14 +23,14 @@ class Share:
 
     @asynccontextmanager
     async def alone(self, *names: str) -> AsyncIterator[bool]:
-        """Whether no other adapter is at what goes by those names; then none begins with it before the block ends.
+        """Whether no other adapter is at what goes by those names; none begins with it while that is renewed.
 
         It does not keep this process itself from doing it twice at once.
 
         Raises:
             Temporary: the ledger does not answer.
         """
-        if not await self.leases.take(self.life, *names, now=self.clock.now(), seconds=self.seconds):
+        if not await self._take(*names):
             yield False
             return
         self._held.update(names)
@@ -38,14 +38,17 @@ class Share:
             yield True
         finally:
             self._held.difference_update(names)
-            with suppress(Temporary):  # it ends by itself
+            with suppress(Temporary):  # not renewed any more, it ends by itself
                 await self.leases.leave(self.life, *names)
 
     async def renew(self) -> None:
-        """What is held goes on.
+        """What is held goes on, unless another has it meanwhile.
 
         Raises:
             Temporary: the ledger does not answer.
         """
-        if self._held:
-            await self.leases.renew(self.life, now=self.clock.now(), seconds=self.seconds)
+        for name in sorted(self._held):
+            await self._take(name)
+
+    async def _take(self, *names: str) -> bool:
+        return await self.leases.take(self.life, *names, now=self.clock.now(), seconds=self.seconds)

@@ -186,10 +186,6 @@ class Leases(Protocol):
         """Takes or keeps the leases of those names for the holder, all or none; `False` while another has one."""
         ...
 
-    async def renew(self, holder: str, *, now: datetime, seconds: float) -> None:
-        """All leases that the holder has, and nobody took meanwhile, last so long from now."""
-        ...
-
     async def leave(self, holder: str, *names: str) -> None:
         """Gives them back."""
         ...

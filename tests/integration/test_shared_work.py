@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import defaultdict
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -113,9 +114,11 @@ def test_what_takes_long_is_not_begun_by_the_other_meanwhile() -> None:
     assert sorted(map(len, fetched)) == [0, 2]
 
 
+@pytest.mark.parametrize("chance", range(5))
 @pytest.mark.parametrize("away", [0.0, 900.0])
-def test_dead_links_are_asked_for_by_one(away: float) -> None:
+def test_dead_links_are_asked_for_by_one(away: float, chance: int) -> None:
     """Also after the FHIR server was away, when what waits beside the first is asked for together with it."""
+    random.seed(chance)
 
     async def scenario() -> tuple[Site, Life, Life]:
         async with site(started=False) as clinic:
@@ -135,9 +138,40 @@ def test_dead_links_are_asked_for_by_one(away: float) -> None:
 
     assert sorted(_received(clinic)) == sorted(f"Result {number}" for number in range(RECEIVED))
     fetched = [[path for _, path in clinic.asked_by(life, "GET", FILES)] for life in (first, second)]
-    assert all(fetched)
+    assert away or all(fetched)
     assert away or len({*fetched[0], *fetched[1]}) == len([*fetched[0], *fetched[1]])
     asked = [
         path for life in (first, second) for _, path in clinic.asked_by(life, "POST", "/settings/webhook/")
     ]
     assert RECEIVED // 2 < len(asked) == len({*asked})
+
+
+def test_a_lease_that_could_not_be_given_back_ends_by_itself() -> None:
+    async def scenario() -> bool:
+        async with site(started=False) as clinic:
+            await _two(clinic)
+            assert clinic.adapter is not None
+            share, ledger = clinic.adapter.context.share, clinic.adapter.context.ledger
+            async with share.alone("what goes on"):
+                clinic.ledger_fails("leave")
+                async with share.alone("what is over") as mine:
+                    assert mine
+                await clinic.passes(16)
+                now = clinic.clock.now()
+                assert not await ledger.take("another", "what goes on", now=now, seconds=1)
+                return await ledger.take("another", "what is over", now=now, seconds=1)
+
+    assert run(scenario())
+
+
+def test_one_that_does_not_send_remembers_nothing_that_another_sent() -> None:
+    async def scenario() -> tuple[int, int]:
+        async with site(started=False) as clinic:
+            await _two(clinic)
+            assert clinic.adapter is not None
+            for number in range(15):
+                clinic.write(communication(id=f"sent-{number}"))
+            await clinic.passes(120)
+            return len(clinic.sends()), len(clinic.adapter.worker.queue)
+
+    assert run(scenario()) == (15, 0)

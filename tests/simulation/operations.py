@@ -6,9 +6,7 @@ import re
 from typing import Final
 
 # Looks for work that come round by themselves: nothing depends on one of them.
-IDLE: Final = frozenset(
-    {"due", "waiting", "is_as_given", "is_waiting", "take", "renew", "leave", "by_message"}
-)
+IDLE: Final = frozenset({"due", "waiting", "is_as_given", "is_waiting", "take", "leave", "by_message"})
 
 POST: Final = "POST message"
 LISTING: Final = "GET messages"

@@ -16,7 +16,7 @@ READS: Final = frozenset({
     "waiting",
 })  # fmt: skip
 _LOOKS: Final = frozenset({"due", "waiting"})
-_LEASES: Final = frozenset({"take", "renew", "leave", "end_leases"})  # nothing becomes due by these
+_LEASES: Final = frozenset({"take", "leave", "end_leases"})  # nothing becomes due by these
 
 
 @dataclass(kw_only=True)

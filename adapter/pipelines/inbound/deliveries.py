@@ -34,9 +34,7 @@ async def work_off(context: Context, read: Reader) -> int:
     finished = 0
     now = context.clock.now()
     for delivery in await context.ledger.waiting(now=now, limit=_BATCH, but=RECEIVED):
-        async with context.share.alone(f"delivery {delivery.delivery_id}") as mine:
-            if mine and await context.ledger.is_waiting(delivery, now=now):
-                finished += await _work(context, delivery, read)
+        finished += await _work(context, delivery, read)
     return finished
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from adapter.domain.ranking import Rank, goes_next
@@ -43,6 +44,12 @@ class Queue:
     def add(self, sighting: Sighting) -> None:
         """Takes note of a sighting; one that waits already keeps its place."""
         self._waiting.setdefault(sighting.id, sighting)
+
+    def keep_only(self, ids: Container[str]) -> None:
+        """Forgets what waits and is not among these."""
+        for id in [id for id in self._waiting if id not in ids]:
+            del self._waiting[id]
+            self._failures.pop(id, None)
 
     def take(self, *, now: float, before: Rank | None = None) -> Sighting | None:
         """The sighting whose turn it is, of those that go `before`; `None` when none can be worked on now."""

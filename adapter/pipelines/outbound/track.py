@@ -80,9 +80,14 @@ async def recover(context: Context, *, in_flight: Container[str] = ()) -> int:
     return found
 
 
+def is_to_write(context: Context, row: Transmission) -> bool:
+    """Whether the time of its write-back has come."""
+    return row.write_at is not None and row.write_at <= context.clock.now()
+
+
 async def due(context: Context, row: Transmission) -> None:
     """The step of a row whose time has come; an unknown outcome is resolved elsewhere."""
-    if row.write_at is not None and row.write_at <= context.clock.now():
+    if is_to_write(context, row):
         await ask(context, row)
         await write_back(context, row)
     elif row.state is State.SENT:
@@ -108,8 +113,7 @@ async def each_due(
         if not concerns(row):
             continue
         try:
-            await _alone(context, row, step)
-            well += 1
+            well += await _alone(context, row, step)
         except ConfigError:
             raise
         except Exception as error:  # noqa: BLE001  # one bad message must not stop another
@@ -128,10 +132,10 @@ async def each_due(
 
 async def _alone(
     context: Context, row: Transmission, step: Callable[[Transmission], Awaitable[None]]
-) -> None:
+) -> bool:
     async with context.share.alone(f"transmission {row.id}") as mine:
         if not mine or not await context.ledger.is_as_given(row):
-            return  # another adapter took the step, or is about to
+            return False  # another adapter took the step, or is about to
         try:
             await step(row)
         except ConfigError:
@@ -139,6 +143,7 @@ async def _alone(
         except Exception as error:
             await put_off(context, row, error)
             raise
+        return True
 
 
 async def put_off(context: Context, row: Transmission, error: Exception) -> None:

@@ -96,7 +96,6 @@ STEPS: Final = st.lists(
         step("end", now=TIME),
         step("take", holder=TEXT, name=st.sampled_from(["lane", "else"]), now=TIME, seconds=st.floats(0, 50)),
         step("leave", holder=TEXT, name=st.sampled_from(["lane", "else"])),
-        step("renew", holder=TEXT, now=TIME, seconds=st.floats(0, 50)),
         step("look", of=NAME, message=MESSAGE, now=TIME, limit=st.integers(1, 3)),
     ),
     max_size=25,
@@ -170,9 +169,6 @@ class Player:
 
     async def _leave(self, holder: str, name: str) -> None:
         await self._ledger.leave(holder, name)
-
-    async def _renew(self, holder: str, now: datetime, seconds: float) -> None:
-        await self._ledger.renew(holder, now=now, seconds=seconds)
 
     async def _look(self, of: str, message: str, now: datetime, limit: int) -> object:
         return (

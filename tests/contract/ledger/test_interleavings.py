@@ -133,7 +133,6 @@ _CALLS: Final[Mapping[str, Call]] = {
     "end slot": _done(lambda store, there: store.end(there.slot, now=after(1))),
     "take lane": lambda store, _: store.take(str(id(store)), LANE, now=after(1), seconds=10),
     "take more": lambda store, _: store.take(str(id(store)), "one", LANE, "other", now=after(1), seconds=10),
-    "renew": _done(lambda store, _: store.renew(str(id(store)), now=after(2), seconds=10)),
     "leave": _done(lambda store, _: store.leave(str(id(store)), LANE)),
     "end leases": _done(lambda store, _: store.end_leases()),
     "keep": _done(lambda store, _: store.keep(replace(_DELIVERY, body=b"new", received_at=after(1)))),
@@ -328,6 +327,22 @@ def test_whatever_two_replicas_do_ends_as_if_one_had_come_after_the_other(postgr
             return [wrong for one, other in pairs for wrong in await _judged(meeting, one, other)]
 
     assert asyncio.run(story()) == []
+
+
+def test_who_is_refused_a_lease_does_not_keep_its_holder_from_renewing_it(postgresql_database: str) -> None:
+    async def story() -> tuple[bool, bool]:
+        async with _meeting(postgresql_database) as meeting, asyncio.timeout(60):
+            holder, other = meeting.other, meeting.one
+            assert await holder.store.take("holder", LANE, now=NOW, seconds=10)
+            other.hold(at=2)
+            refused = asyncio.create_task(other.store.take("other", LANE, now=after(1), seconds=10))
+            await other.reached.wait()
+            kept = await holder.store.take("holder", LANE, now=after(5), seconds=10)
+            assert other.held is not None
+            other.held.set()
+            return kept, not await refused
+
+    assert asyncio.run(story()) == (True, True)
 
 
 async def _judged(meeting: _Meeting, one: str, other: str) -> list[str]:
