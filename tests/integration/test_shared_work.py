@@ -175,3 +175,19 @@ def test_one_that_does_not_send_remembers_nothing_that_another_sent() -> None:
             return len(clinic.sends()), len(clinic.adapter.worker.queue)
 
     assert run(scenario()) == (15, 0)
+
+
+def test_a_message_that_another_adapter_is_writing_is_left_to_it_until_its_lease_ends() -> None:
+    async def scenario() -> tuple[list[str], list[str]]:
+        async with site(started=False) as clinic:
+            await _two(clinic)
+            assert clinic.adapter is not None
+            ledger = clinic.adapter.context.ledger
+            coming = clinic.metriport.receive(clinic.clock.now(), subject="Result 0", body="x")
+            assert await ledger.take("another", f"message {coming.id}", now=clinic.clock.now(), seconds=30)
+            await clinic.passes(25)
+            meanwhile = _received(clinic)
+            await clinic.passes(60)
+            return meanwhile, _received(clinic)
+
+    assert run(scenario()) == ([], ["Result 0"])
