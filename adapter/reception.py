@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -12,11 +11,10 @@ import structlog
 from adapter.errors import AdapterError, ConfigError, place
 from adapter.pipelines.inbound.arrivals import arrive, later, put_off
 from adapter.pipelines.inbound.context import RECEIVED, Context
-from adapter.pipelines.inbound.renewal import renew
+from adapter.pipelines.inbound.renewal import MEANWHILE, renew
 from adapter.ports.ledger import Delivery
 
 _MOST_WAITING: Final = 200
-_ASKED_WITHIN: Final = timedelta(minutes=2)
 _RENEWAL: Final = ""  # among the tasks, the asking for fresh links; no delivery has that id
 
 
@@ -67,7 +65,7 @@ class Reception:
                 if mine:
                     await renew(self.context, dead)
                 else:  # another adapter asks, likely for these as well; what is left comes next
-                    self._dead = {**{one.delivery_id: one for one in dead}, **self._dead}
+                    self._dead = {one.delivery_id: one for one in [*dead, *self._dead.values()]}
         except ConfigError:
             raise
         except Exception as error:  # noqa: BLE001  # they would be fetched again soon, over and over
@@ -97,5 +95,5 @@ class Reception:
             return
         self._dead[delivery.delivery_id] = delivery
         # Nobody has to find out again, meanwhile.
-        due_at = self.context.clock.now() + _ASKED_WITHIN
+        due_at = self.context.clock.now() + MEANWHILE
         await self.context.ledger.later(delivery, due_at=due_at, note="links-dead")

@@ -22,7 +22,7 @@ _BEFORE: Final = timedelta(minutes=5)  # a call was made some time before it cam
 _SPAN: Final = timedelta(hours=1)  # calls from so long around a dead one are asked for together
 _LONGEST_SPAN: Final = timedelta(days=1)
 _LIVES: Final = timedelta(minutes=2)  # so long at least, a call's own links may bring it yet
-_MEANWHILE: Final = timedelta(minutes=2)  # so long nobody looks at a call that is being asked for
+MEANWHILE: Final = timedelta(minutes=2)  # so long nobody looks at a call that is being asked for
 _PATIENCE: Final = timedelta(days=1)  # so long, Metriport's trouble gives no message up
 _AWAY: Final = 3  # failures in a row after which no other call is asked for
 _ACCOUNT: Final = frozenset({401, 403})
@@ -67,7 +67,7 @@ async def renew(context: Context, dead: Sequence[Delivery]) -> None:
             await give_up(context, delivery, "its links are dead, and so were those that Metriport made anew")
     lasting = [one for one in [*dead, *beside] if one.tries < _MOST_TRIES]
     for delivery in lasting:
-        due = context.clock.now() + _MEANWHILE
+        due = context.clock.now() + MEANWHILE
         await context.ledger.later(delivery, due_at=due, note="asking again")
     # What only the list told of was no call.
     listed = [one for one in lasting if one.message is not None]

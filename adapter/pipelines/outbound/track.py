@@ -150,7 +150,7 @@ async def put_off(context: Context, row: Transmission, error: Exception) -> None
     """The row's step could not be done now: it is due again later, the longer it lasts the later."""
     present, now = await present_row(context, row), context.clock.now()
     again = now + pauses.after(error, patience(present, now=now), now=now)
-    if present.write_at is not None and present.write_at <= now:
+    if is_to_write(context, present):
         await context.ledger.change(present, present.state, now=now, event="waits", write_at=again)
     elif present.due_at is not None:
         await context.ledger.change(present, present.state, now=now, event="waits", due_at=again)
