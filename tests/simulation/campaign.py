@@ -21,7 +21,7 @@ from tests.simulation.story import Story, drawn
 
 _SILENT: Final = 50
 # For each process, before what was reached is kept. Of a list most need not be played.
-_AT_ONCE: Final = {"random": 500, "singles": 500, "pairs": 8000}
+_AT_ONCE: Final = {"random": 500, "singles": 500, "pairs": 30_000}
 KINDS: Final = ("lost", "doubled", "unexpected", "spacing", "ends")
 
 
