@@ -25,7 +25,9 @@ SCENARIOS: Final[dict[str, tuple[Letter | Arrival, ...]]] = {
     "twins": (_ONE, replace(_ONE, id="letter-1")),
     "enclosed": (replace(_ONE, enclosure="own"),),
     "received": (Arrival(at=0.0, enclosures=2),),
+    "documented": (_ONE,),
 }
+_DIALECTS: Final = {"documented": "docs"}  # the others speak the SDK's
 
 
 def singles(of: str = "") -> Iterator[Story]:
@@ -72,6 +74,7 @@ def _story(scenario: str, fault: str, strikes: list[Strike], *, series: tuple[st
         arrivals=tuple(part for part in parts if isinstance(part, Arrival)),
         strikes=tuple(strikes),
         absence=5.0,
+        dialect=_DIALECTS.get(scenario, "sdk"),
     )
     met = POST if story.letters else CONTENT
     return story if fault == "none" else replace(story, faults={met: (fault,)})

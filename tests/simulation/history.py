@@ -86,7 +86,11 @@ async def _play(story: Story, longest_seconds: float) -> Outcome:
     loop = asyncio.get_running_loop()
     clock = VirtualClock(loop)
     world = metriport.World(
-        api_key=API_KEY, public_url=METRIPORT_URL, auto_complete_seconds=None, seed=story.seed
+        api_key=API_KEY,
+        public_url=METRIPORT_URL,
+        dialect=story.dialect,
+        auto_complete_seconds=None,
+        seed=story.seed,
     )
     key = world.set_webhook(f"{ADAPTER_URL}/webhooks/metriport", clock.now())
     stage = Theatre(

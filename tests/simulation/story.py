@@ -23,6 +23,7 @@ OPERATIONS_OF_A_LETTER: Final = 26
 OPERATIONS_OF_AN_ARRIVAL: Final = 20
 STATUS_FAULTS: Final = ("none", "webhook-lost", "webhook-twice", "webhook-late", "webhook-again")
 WEBHOOK_FAULTS: Final = (*STATUS_FAULTS, "url-expired")
+DIALECTS: Final = ("sdk", "docs", "docs-bare")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,7 @@ class Story:
     """One history before it happens. `name` finds it again. `faults` are by kind of operation, in their order.
 
     What `refused` names, Metriport's firewall refuses for so many seconds from the first POST of that letter on. The FHIR
-    server keeps the last `history` versions only, where that is given.
+    server keeps the last `history` versions only, where that is given. `dialect` is Metriport's.
 
     It belongs to each `series` in turn, a wide one first. As they go on the strikes fall later: when all of them, or all
     but the first, came after the end of one story, so they would in all the rest of the first series, or the second.
@@ -122,6 +123,7 @@ class Story:
     absence: float = 20.0
     refused: Mapping[str, float] = field(default_factory=dict)
     history: int | None = None
+    dialect: str = "sdk"
 
 
 def drawn(seed: int) -> Story:
@@ -176,6 +178,7 @@ def drawn(seed: int) -> Story:
         refused=_refused(numbers, letters),
         history=numbers.choice([None, None, None, None, None, None, 0, 1, 3]),
         faults=_runs(numbers),
+        dialect=numbers.choice(DIALECTS),
     )
 
 
