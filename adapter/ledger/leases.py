@@ -10,12 +10,15 @@ import sqlalchemy as sa
 from adapter.ledger.database import Database, insert_once, whole
 from adapter.ledger.tables import leases
 
+_FARTHEST: Final = timedelta(minutes=1)  # that one lease may end after another which is taken now
+
 _ONE: Final = (leases.c.account == sa.bindparam("of"), leases.c.name == sa.bindparam("named"))
 _TAKE: Final = sa.update(leases).where(
     *_ONE,
     sa.or_(
         leases.c.holder == sa.bindparam("by"),
         leases.c.until <= sa.bindparam("now", type_=leases.c.until.type),
+        leases.c.until > sa.bindparam("farthest", type_=leases.c.until.type),
     ),
 )
 _LEAVE: Final = sa.delete(leases).where(*_ONE, leases.c.holder == sa.bindparam("by"))
@@ -29,12 +32,16 @@ class Leases:
 
     @whole
     async def take(self, holder: str, *names: str, now: datetime, seconds: float) -> bool:
-        """Takes or keeps the leases of those names for the holder, all or none; `False` while another has one."""
-        lease = {"holder": holder, "until": now + timedelta(seconds=seconds)}
+        """Takes or keeps the leases of those names for the holder, all or none; `False` while another has one.
+
+        One that would last much longer was taken before the clock was set back: it has ended, too.
+        """
+        until = now + timedelta(seconds=seconds)
+        lease, between = {"holder": holder, "until": until}, {"now": now, "farthest": until + _FARTHEST}
         async with self._database.writing() as connection:
             for name in sorted({*names}):
                 # Not an upsert: that would lock the row of who has it, also where it changes nothing.
-                given = {"of": self._account, "named": name, "by": holder, "now": now}
+                given = {"of": self._account, "named": name, "by": holder, **between}
                 if (await connection.execute(_TAKE, {**lease, **given})).rowcount == 1:
                     continue
                 new = {"account": self._account, "name": name, **lease}

@@ -41,9 +41,9 @@ def _tasks(clinic: Site) -> list[Json]:
     return clinic.fhir.resources("Task")
 
 
-def _shared(clinic: Site, told: object) -> str:
+def _shared(clinic: Site, told: object, **life: timedelta) -> str:
     """A link to that content."""
-    return clinic.metriport.share(told, clinic.clock.now())
+    return clinic.metriport.share(told, clinic.clock.now(), **life)
 
 
 def _told(**more: Any) -> Json:
@@ -262,6 +262,35 @@ def test_a_message_that_the_server_refuses_is_told_to_a_person_and_tried_again()
     assert len(inbound(clinic)) == 1
 
 
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        pytest.param("500", "it answers 500", id="fails"),
+        pytest.param("slow:9000", "no whole answer came in time", id="hangs"),
+    ],
+)
+def test_a_link_that_brings_nothing_is_told_to_a_person_and_tried_again(fault: str, said: str) -> None:
+    seen: list[list[str]] = []
+
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("GET", "/_files", fault, times=10_000)
+        clinic.metriport.receive(clinic.clock.now(), **message())
+        await clinic.passes(HOUR / 2)
+        seen.append([task["status"] for task in _tasks(clinic)])
+        await clinic.passes(2 * HOUR)
+        seen.append([task["status"] for task in _tasks(clinic)])
+        clinic.metriport.clear_faults()
+        await clinic.passes(2 * HOUR)
+
+    clinic = at(visit, rhythm=LONG)
+
+    assert seen == [[], ["requested"]]
+    assert said in _tasks(clinic)[0]["description"]
+    assert "http" not in _tasks(clinic)[0]["description"]
+    assert [task["status"] for task in _tasks(clinic)] == ["cancelled"]
+    assert len(inbound(clinic)) == 1
+
+
 def test_a_resource_of_no_kind_beside_the_message_is_left_out() -> None:
     async def visit(clinic: Site) -> None:
         strange = {"resourceType": ["Patient"], "id": "x"}
@@ -448,26 +477,33 @@ def test_of_several_messages_in_a_content_none_is_guessed() -> None:
 
 
 def test_a_message_that_comes_too_slowly_gives_its_place_to_others() -> None:
-    """Each of its many attachments comes within the time of one."""
+    """Each of its many attachments comes within the time of one, and its links live long. A person is told."""
+    day = timedelta(days=1)
+    seen: list[str] = []
 
     def slow(asked: Request, _now: datetime) -> Response | None:
         return Response(status=200, body=b"x", delay_seconds=290.0) if "slow" in asked.query else None
 
     async def visit(clinic: Site) -> None:
         clinic.stand_in(clinic.metriport, slow)
-        link = _shared(clinic, "x")
+        link = _shared(clinic, "x", life=day)
         for number in range(6):
             parts = [{"url": f"{link}?slow={part}", "title": f"{part}.pdf"} for part in range(30)]
             told = _told(id=f"0191d0a4-0000-7000-8000-00000000002{number}", attachments=parts)
-            payload = {"url": _shared(clinic, told), "patientId": KNOWN}
+            payload = {"url": _shared(clinic, told, life=day), "patientId": KNOWN}
             clinic.metriport.announce("message.received", clinic.clock.now(), body={"payload": payload})
         await clinic.passes(30)
         clinic.metriport.receive(
             clinic.clock.now(), **message(subject="ordinary", attachments=[attachment()])
         )
         await clinic.passes(HOUR / 2)
+        seen.extend(one["topic"]["text"] for one in inbound(clinic))
+        await clinic.passes(HOUR)
 
-    assert "ordinary" in [one["topic"]["text"] for one in inbound(at(visit))]
+    clinic = at(visit, rhythm=LONG)
+
+    assert seen == ["ordinary"]
+    assert ["did not come whole in time" in task["description"] for task in _tasks(clinic)] == [True] * 6
 
 
 def _broken_mapping(folder: Path, _patch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from adapter.domain.tasks import UNDECIDED, closed
 from adapter.domain.text import clip
 from adapter.errors import AdapterError, ConfigError, Conflict, MappingError, Rejected, Temporary, place
 from adapter.pipelines.inbound.context import Context
-from adapter.pipelines.inbound.fetch import LinkDead, Unusable, content_of
+from adapter.pipelines.inbound.fetch import LinkDead, Unusable, Withheld, content_of
 from adapter.pipelines.inbound.whose import whose
 from adapter.pipelines.inbound.write import write
 from adapter.ports.fhir import Presence
@@ -57,12 +57,12 @@ async def arrive(context: Context, delivery: Delivery) -> bool:
     except Unusable as error:
         await give_up(context, delivery, str(error))
     except TimeoutError:
-        await later(context, delivery, Temporary("The message did not come whole in time.", applied=False))
+        late = Withheld("Fetching it: it did not come whole in time; it is tried again later.", applied=False)
+        await _later_and_told(context, delivery, late)
     except ConfigError:
         raise
     except Exception as error:  # noqa: BLE001  # one bad message must not stop another
-        await _tell_what_lasts(context, delivery, error)
-        await later(context, delivery, error)
+        await _later_and_told(context, delivery, error)
     return True
 
 
@@ -196,16 +196,24 @@ async def later(context: Context, delivery: Delivery, error: Exception) -> None:
     await put_off(context, delivery, error)
 
 
-async def _tell_what_lasts(context: Context, delivery: Delivery, error: Exception) -> None:
-    """A person is told of what is the message's own trouble, and not over soon; it is tried again all the same."""
-    is_access = isinstance(error, Rejected) and error.status in _ACCESS
-    passes = is_access or isinstance(error, Temporary | Conflict)
-    if not passes and context.clock.now() - delivery.received_at > _TOLD_AFTER:
+async def _later_and_told(context: Context, delivery: Delivery, error: Exception) -> None:
+    """It is tried again. A person is told of what is the message's own trouble, and not over soon."""
+    if _is_its_own(error) and context.clock.now() - delivery.received_at > _TOLD_AFTER:
         with suppress(Temporary, Conflict, Rejected):
             await _ask(context, delivery, _why_not(error))
+    await later(context, delivery, error)
+
+
+def _is_its_own(error: Exception) -> bool:
+    """Whether it is the message's own trouble, not one that a neighbour has with all of them."""
+    if isinstance(error, Rejected):
+        return error.status not in _ACCESS
+    return isinstance(error, Withheld) or not isinstance(error, Temporary | Conflict)
 
 
 def _why_not(error: Exception) -> str:
+    if isinstance(error, Withheld):
+        return str(error).rstrip(".")
     if isinstance(error, Rejected):
         said = clip(" ".join(error.issues), _MOST_REASON)
         return f"it is refused with status {error.status}, and tried again ({said})"

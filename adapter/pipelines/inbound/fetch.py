@@ -27,6 +27,10 @@ class LinkDead(AdapterError):
     """A link has ended, or leads nowhere: a fresh one may bring what it stood for."""
 
 
+class Withheld(Temporary):
+    """What a link stands for does not come now: the message's own trouble, which may be over later."""
+
+
 class Unusable(AdapterError):
     """What came is no message, or no attachment that can be kept: a fresh link would bring the same."""
 
@@ -36,7 +40,7 @@ async def content_of(context: Context, delivery: Delivery) -> AsyncIterator[Rece
     """The message that the delivery tells of. Attachments inside it can be read until the end of the block.
 
     Raises:
-        Temporary: it cannot be had now.
+        Withheld: it cannot be had now.
         LinkDead, Unusable: it cannot be had by the links that there are.
     """
     notice = context.read.notice(delivery.body)
@@ -94,7 +98,8 @@ async def bytes_of(
     What is only named is asked for as this patient's: by Metriport's id, else by the account's own.
 
     Raises:
-        Temporary: they cannot be had now, or come with other bytes each time.
+        Withheld: they cannot be had now, or come with other bytes each time.
+        Temporary: Metriport cannot be asked now where they are.
         LinkDead, Unusable: they cannot be had by the link that there is.
     """
     source, most = enclosure.source, context.policy.most_bytes
@@ -129,7 +134,7 @@ def _check(link: Linked, spooled: Spooled, *, first: str) -> None:
     if why is None:
         return
     if spooled.sha256 != first:
-        raise Temporary(f"An attachment comes with other bytes each time: {why}.", applied=False)
+        raise Withheld(f"An attachment comes with other bytes each time: {why}.", applied=False)
     _log.warning("attachment.not-as-stated", detail=why)
 
 
@@ -158,6 +163,8 @@ async def _linked(
             raise LinkDead(str(error)) from None
         except Rejected as error:
             raise Unusable(str(error)) from None
+        except Temporary as error:
+            raise Withheld(str(error), retry_at=error.retry_at, applied=False) from None
         yield spooled, fetched.content_type
 
 

@@ -19,7 +19,7 @@ from adapter.simulators.metriport.ids import Ids
 from adapter.simulators.metriport.limits import Limits
 from adapter.simulators.metriport.records import Document, File, Message
 from adapter.simulators.metriport.routes import Work, admit
-from adapter.simulators.metriport.server import Rules, Server
+from adapter.simulators.metriport.server import LINK_LIFE, Rules, Server
 from adapter.simulators.metriport.webhooks import Webhooks
 
 
@@ -180,9 +180,9 @@ class World:
         """Calls the webhook with an event of that type: about `patientId` with example content, or with `body`."""
         events.announce(self._server, {"type": kind, **stated}, now)
 
-    def share(self, content: object, now: datetime) -> str:
-        """A presigned link to that content, as JSON."""
-        return self._server.share(File(data=json.dumps(content).encode()), now)
+    def share(self, content: object, now: datetime, *, life: timedelta = LINK_LIFE) -> str:
+        """A presigned link to that content, as JSON, that ends with `life`."""
+        return self._server.share(File(data=json.dumps(content).encode()), now, life=life)
 
     def add_fault(self, method: str, path: str, fault: str, times: int = 1) -> None:
         """Orders a fault."""

@@ -120,6 +120,15 @@ async def test_one_holds_the_lane_until_the_lease_ends(ledger: Store) -> None:
 
 
 @on_ledger
+async def test_after_the_clock_was_set_back_nobody_waits_for_the_lease_of_one_who_died(ledger: Store) -> None:
+    assert await ledger.take("a", LANE, now=after(3600), seconds=10)
+
+    assert not await ledger.take("b", LANE, now=after(3540.1), seconds=10)
+    assert await ledger.take("b", LANE, now=after(3539.9), seconds=10)
+    assert not await ledger.take("a", LANE, now=after(3541), seconds=10)
+
+
+@on_ledger
 async def test_a_lane_that_is_left_is_free(ledger: Store) -> None:
     await ledger.take("a", LANE, now=NOW, seconds=10)
 
