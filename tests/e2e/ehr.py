@@ -13,6 +13,7 @@ import httpx
 from adapter.domain.canonical import CHANNEL_SYSTEM, COMMUNICATION_ID
 
 FHIR_JSON: Final = "application/fhir+json"
+PLACE: Final = "intake@direct.lakeside.example"
 REASONS: Final = "https://w3id.org/metriport-fhir-adapter/CodeSystem/delivery-reason"
 
 Json = dict[str, Any]
@@ -52,6 +53,19 @@ class Ehr:
     def medium(self) -> Json:
         """The marker as it stands on a Communication."""
         return {"coding": [{"system": CHANNEL_SYSTEM, "code": self.channel}]}
+
+    def wish(self, patient: str, *payload: Json, subject: str, **elements: Any) -> Json:
+        """A Communication that is to be sent, about the Patient of that id."""
+        return {
+            "resourceType": "Communication",
+            "status": "preparation",
+            "medium": [self.medium()],
+            "subject": {"reference": f"Patient/{patient}"},
+            "recipient": [{"display": PLACE}],
+            "topic": {"text": subject},
+            "payload": list(payload),
+            **elements,
+        }
 
     def save(self, resource: Mapping[str, Any]) -> None:
         """Saves one resource under its id, without `If-Match`."""

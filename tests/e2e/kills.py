@@ -125,21 +125,9 @@ class Stage:
         for number in range(3 - messages, 3):
             id, subject = f"{self.ehr.channel}-{number}", "ECG" if number == 2 else "Call"
             self.wishes[id] = subject
-            self.ehr.save(
-                {
-                    "resourceType": "Communication",
-                    "id": id,
-                    "status": "preparation",
-                    "medium": [self.ehr.medium()],
-                    "subject": {"reference": f"Patient/{patient}"},
-                    "recipient": [{"display": "intake@direct.lakeside.example"}],
-                    "topic": {"text": subject},
-                    "payload": [
-                        {"contentString": f"{subject}, please."},
-                        *([attached] if number == 2 else []),
-                    ],
-                }
-            )
+            enclosed = [attached] if number == 2 else []
+            text = {"contentString": f"{subject}, please."}
+            self.ehr.save(self.ehr.wish(patient, text, *enclosed, id=id, subject=subject))
         part = {"title": "ecg.txt", "contentType": "text/plain", "data": _RECEIVED}
         to = metriport.SANDBOX_PATIENTS[0].id
         self.received = self.metriport.receive(

@@ -142,16 +142,12 @@ class House:
         self.ehr.save({"resourceType": "Patient", "id": patient, "identifier": [link]})
         self.wishes.update(f"{self.ehr.channel}-{number}" for number in range(first, first + count))
         self.ehr.save_all(
-            {
-                "resourceType": "Communication",
-                "id": f"{self.ehr.channel}-{number}",
-                "status": "preparation",
-                "medium": [self.ehr.medium()],
-                "subject": {"reference": f"Patient/{patient}"},
-                "recipient": [{"display": "intake@direct.lakeside.example"}],
-                "topic": {"text": f"Result {number}"},
-                "payload": [{"contentString": "See the result."}],
-            }
+            self.ehr.wish(
+                patient,
+                {"contentString": "See the result."},
+                id=f"{self.ehr.channel}-{number}",
+                subject=f"Result {number}",
+            )
             for number in range(first, first + count)
         )
 

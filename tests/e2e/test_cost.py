@@ -83,16 +83,10 @@ class _Clinic:
         return f"{self.ehr.channel}-{name}"
 
     def message(self, name: str, *payload: Json) -> Json:
-        return {
-            "resourceType": "Communication",
-            "id": self.id(name),
-            "status": "preparation",
-            "medium": [self.ehr.medium()],
-            "subject": {"reference": f"Patient/{self.id('patient')}"},
-            "recipient": [{"display": "intake@direct.lakeside.example"}],
-            "topic": {"text": f"Follow-up {name}"},
-            "payload": [{"contentString": f"Please see the patient within two weeks ({name})."}, *payload],
-        }
+        text = {"contentString": f"Please see the patient within two weeks ({name})."}
+        return self.ehr.wish(
+            self.id("patient"), text, *payload, id=self.id(name), subject=f"Follow-up {name}"
+        )
 
     def undisturbed(self, message: Callable[[str], Json]) -> _Cost:
         """The least cost of a few messages that differ in their ids only."""

@@ -26,13 +26,12 @@ from adapter.simulators.shell import utc_now
 from adapter.wiring import SystemClock, Transports, context_of
 from tests.e2e import hl7
 from tests.e2e.at_work import AtWork, at_work, settings_for
-from tests.e2e.ehr import Ehr, End
+from tests.e2e.ehr import PLACE, Ehr, End
 from tests.e2e.machine import wait_until
 from tests.neighbours.simulator import free_port, serving
 
 Json = dict[str, Any]
 
-_ADDRESS: Final = "intake@direct.lakeside.example"
 _STATUS: Final = {"refused": "not-done", "held": "on-hold"}
 
 # Trouble that a message must never make, and what it would look like if one were tried again for ever.
@@ -322,7 +321,7 @@ def _communications(ehr: Ehr, there: set[str]) -> Iterator[_Case]:
             by_reference = {"reference": hl7.reference_of(patient)}
             by_link = {"identifier": {"system": PATIENT_ID, "value": _link_of(patient["id"])}}
             topic = {"text": f"From HL7: {name}"}
-            addressed = [{"display": _ADDRESS}]
+            addressed = [{"display": PLACE}]
             code = _ADDRESSED[example["id"]]
             yield _Case(
                 communication=_asks(
@@ -367,16 +366,7 @@ def _communications(ehr: Ehr, there: set[str]) -> Iterator[_Case]:
 
 
 def _message(ehr: Ehr, id: str, payload: Json, *, patient: str) -> Json:
-    return {
-        "resourceType": "Communication",
-        "id": id,
-        "status": "preparation",
-        "medium": [ehr.medium()],
-        "subject": {"reference": f"Patient/{patient}"},
-        "recipient": [{"display": _ADDRESS}],
-        "topic": {"text": f"Enclosed: {id}"},
-        "payload": [payload],
-    }
+    return ehr.wish(patient, payload, id=id, subject=f"Enclosed: {id}")
 
 
 def _references(ehr: Ehr, examples: Iterable[Json], somebody: str) -> Iterator[_Case]:

@@ -60,19 +60,8 @@ def test_messages_go_out_and_come_in_once(hapi_assigned: str, tmp_path: Path) ->
         subject = ehr.create(
             {"resourceType": "Patient", "identifier": [{"system": PATIENT_ID, "value": linked}]}
         )
-        out = ehr.create(
-            {
-                "resourceType": "Communication",
-                "status": "preparation",
-                "medium": [ehr.medium()],
-                "subject": {"reference": f"Patient/{subject}"},
-                "recipient": [{"display": "intake@direct.lakeside.example"}],
-                "topic": {"text": "Referral"},
-                "payload": [
-                    {"contentAttachment": {"contentType": "text/plain", "data": "U2Vlbi4="}},
-                ],
-            }
-        )
+        enclosed = {"contentAttachment": {"contentType": "text/plain", "data": "U2Vlbi4="}}
+        out = ehr.create(ehr.wish(subject, enclosed, subject="Referral"))
         with at_work(settings):
             until(lambda: ehr.read(f"Communication/{out}")["status"] == "completed")
             files = [attached(data, kind) for kind, data in CONTENTS]

@@ -54,18 +54,8 @@ class _Clinic:
                 (_IDENTICAL, _IDENTICAL) if number % 3 == 0 else (f"Result {number}", f"See result {number}.")
             )
             self.wishes[id] = (subject, body)
-            self.ehr.save(
-                {
-                    "resourceType": "Communication",
-                    "id": id,
-                    "status": "preparation",
-                    "medium": [self.ehr.medium()],
-                    "subject": {"reference": f"Patient/{patient}"},
-                    "recipient": [{"display": "intake@direct.lakeside.example"}],
-                    "topic": {"text": subject},
-                    "payload": [{"contentString": body}],
-                }
-            )
+            text = {"contentString": body}
+            self.ehr.save(self.ehr.wish(patient, text, id=id, subject=subject))
 
     def live_until(self, moment: Moment) -> None:
         """One life of the adapter, until it is killed at that moment."""

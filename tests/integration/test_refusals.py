@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -375,43 +375,30 @@ def test_nothing_of_the_bad_ones_was_sent(afterwards: Site) -> None:
     } == set()
 
 
+_PERSON: Final = {
+    "resourceType": "Practitioner",
+    "id": "person",
+    "identifier": [{"system": NPI_SYSTEM, "value": "1"}],
+}
+_ROLE: Final = {
+    "resourceType": "PractitionerRole",
+    "id": "role",
+    "practitioner": {"reference": "Practitioner/person"},
+    "endpoint": [{"reference": "Endpoint/good"}],
+}
+
+
 @pytest.mark.parametrize(
     ("recipient", "resources"),
     [
         pytest.param(
             {"reference": "PractitionerRole/role"},
-            [
-                _endpoint(id="good"),
-                {
-                    "resourceType": "Practitioner",
-                    "id": "person",
-                    "identifier": [{"system": NPI_SYSTEM, "value": "1"}],
-                },
-                {
-                    "resourceType": "PractitionerRole",
-                    "id": "role",
-                    "practitioner": {"reference": "Practitioner/person"},
-                    "endpoint": [{"reference": "Endpoint/good"}],
-                },
-            ],
+            [_endpoint(id="good"), _PERSON, _ROLE],
             id="role with an Endpoint",
         ),
         pytest.param(
             {"reference": "Practitioner/person"},
-            [
-                _endpoint(id="good"),
-                {
-                    "resourceType": "Practitioner",
-                    "id": "person",
-                    "identifier": [{"system": NPI_SYSTEM, "value": "1"}],
-                },
-                {
-                    "resourceType": "PractitionerRole",
-                    "id": "role",
-                    "practitioner": {"reference": "Practitioner/person"},
-                    "endpoint": [{"reference": "Endpoint/good"}],
-                },
-            ],
+            [_endpoint(id="good"), _PERSON, _ROLE],
             id="practitioner whose role has an Endpoint",
         ),
         pytest.param(

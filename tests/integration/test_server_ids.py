@@ -163,10 +163,10 @@ def test_a_document_that_was_there_before_is_referred_to() -> None:
     async def visit(clinic: Site, _owner: str) -> None:
         clinic.metriport.receive(clinic.clock.now(), **message(content="bundle"))
         await clinic.passes(60)
-        first, server = clinic.metriport.messages[0], clinic.metriport._server
         clinic.metriport.add_fault("POST", "/", "webhook-lost", times=1)
         clinic.metriport.receive(clinic.clock.now(), **message(content="bundle", attachments=[]))
-        server.messages[clinic.metriport.messages[-1].id].attachments = list(first.attachments)
+        first, second = clinic.metriport.messages
+        second.attachments = list(first.attachments)
         again(clinic)
         await clinic.passes(60)
 
