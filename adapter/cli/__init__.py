@@ -20,8 +20,8 @@ from adapter.cli import (
     subscribe,
     webhook,
 )
-from adapter.cli.root import EXIT_CODES, app
-from adapter.errors import AdapterError
+from adapter.cli.root import BUG, EXIT_CODES, app
+from adapter.errors import AdapterError, place
 
 __all__ = ["COMMANDS", "app", "main"]
 
@@ -41,11 +41,21 @@ COMMANDS = (
 
 
 def main() -> None:
-    """Runs one command. An error of the adapter's own is one sentence on standard error, and an exit code."""
+    """Runs one command. An error is one sentence on standard error, and an exit code; an unforeseen one says where.
+
+    Its text, and a traceback, may be patient content.
+    """
     try:
         app()
     except AdapterError as error:
-        Console(stderr=True).print(
-            f"[bold red]{type(error).__name__}[/]: {escape(str(error))}", soft_wrap=True, highlight=False
-        )
+        _say(error, str(error))
         sys.exit(next(code for kind, code, _ in EXIT_CODES if isinstance(error, kind)))
+    except Exception as error:  # noqa: BLE001
+        _say(error, f"an error in the adapter, at {place(error)}. Please report it.")
+        sys.exit(BUG)
+
+
+def _say(error: Exception, sentence: str) -> None:
+    Console(stderr=True).print(
+        f"[bold red]{type(error).__name__}[/]: {escape(sentence)}", soft_wrap=True, highlight=False
+    )

@@ -55,7 +55,7 @@ def schema() -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, SecretStr):
         return "(set)" if value.get_secret_value() else ""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return [_plain(one) for one in value]
     if isinstance(value, str):
         return _PASSWORD.sub(lambda found: f"{found[1] or found[2]}***", value)

@@ -13,13 +13,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from adapter.cli.root import ConfigOption, JsonOption, app, console, print_json
+from adapter.cli.root import ConfigOption, JsonOption, app, console, is_here, print_json
 from adapter.config import Settings, load
 from adapter.errors import AdapterError, ConfigError
 from adapter.fhir.client import FhirClient
 from adapter.fhir.probe import Probe, probe
 from adapter.fhir.subscription import REQUESTED, differences
-from adapter.ledger.database import parse_url
+from adapter.ledger.database import file_of, parse_url
+from adapter.ledger.file import check_place
 from adapter.ledger.insights import open_insights
 from adapter.mapping.engine import Mappings
 from adapter.metriport.client import Account, MetriportClient
@@ -31,7 +32,6 @@ _NEEDED = frozenset({Probe.IF_MATCH, Probe.MARKER_SEARCH, Probe.PAGING, Probe.TR
 
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+", re.IGNORECASE)
 _HOST = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*", re.IGNORECASE)
-_HERE = re.compile(r"https?://(127\.|localhost\b|\[::1\])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ async def _settings(settings: Settings) -> AsyncIterator[Finding]:
         failed.append("web.public_url: it is no http or https address")
     doubtful = []
     is_called = settings.watch.doorbell != "off" or bool(settings.metriport.webhook_keys)
-    if is_called and settings.web.public_url is None and not _HERE.match(settings.metriport.base_url):
+    if is_called and settings.web.public_url is None and not is_here(settings.metriport.base_url):
         doubtful.append(f"web.public_url is not set: Metriport is to call {settings.public_url}")
     system = settings.patients.external_id_system
     if system is not None and ":" not in system:
@@ -211,7 +211,9 @@ async def _ledger(settings: Settings) -> AsyncIterator[Finding]:
     # `run` makes a ledger, and brings an older one up to date; what it cannot do is to read a wrong URL.
     trouble = "failed"
     try:
-        parse_url(settings.ledger.url)
+        path = file_of(parse_url(settings.ledger.url))
+        if path is not None:
+            check_place(path)
         trouble = "warning"
         async with open_insights(settings.ledger.url) as insights:
             summary = await insights.summary(now=SystemClock().now())

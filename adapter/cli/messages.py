@@ -14,7 +14,7 @@ from adapter.cli.root import ConfigOption, JsonOption, app, console, print_json
 from adapter.config import load
 from adapter.domain.ranking import PRIORITIES
 from adapter.domain.transmission import State, Transmission
-from adapter.errors import Unresolved
+from adapter.errors import ConfigError, Unresolved
 from adapter.ledger.insights import Story, open_insights
 from adapter.ports.ledger import Arrival
 
@@ -32,6 +32,8 @@ def list_messages(
     config: ConfigOption = None,
 ) -> None:
     """The latest messages, newest first."""
+    if received and state:
+        raise ConfigError("--state is of what was sent; leave it out with --received.")
     url = load(config).ledger.url
     if received:
         _show_received(asyncio.run(_received(url, limit)), json=json)
@@ -45,7 +47,7 @@ def _show_sent(rows: Sequence[Transmission], *, json: bool) -> None:
         return
     table = Table(title="Transmissions")
     for heading in ("Communication", "round", "state", "priority", "destination", "reason", "opened"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold", no_wrap=heading == "Communication")
     for row in rows:
         table.add_row(
             row.communication,
@@ -65,7 +67,7 @@ def _show_received(rows: Sequence[Arrival], *, json: bool) -> None:
         return
     table = Table(title="Received messages")
     for heading in ("Communication", "message", "state", "patient", "at"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold", no_wrap=heading == "Communication")
     for row in rows:
         table.add_row(
             row.communication,

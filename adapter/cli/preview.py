@@ -129,7 +129,7 @@ async def _stored(context: Context, source: str) -> Resource:
 def _file(source: str) -> Resource:
     try:
         parsed = simplejson.loads(Path(source).read_bytes(), use_decimal=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{source} cannot be read as JSON: {type(error).__name__}.") from None
     if not isinstance(parsed, dict) or parsed.get("resourceType") != "Communication":
         raise ConfigError(f"{source} is no Communication.")

@@ -45,7 +45,7 @@ class Report:
 
 @app.command()
 def reconcile(
-    days: Annotated[int, typer.Option(min=1, help="How far back Metriport's lists are read.")] = 30,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="How far back Metriport's lists are read.")] = 30,
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -80,7 +80,9 @@ async def _reconcile(settings: Settings, *, since: timedelta, progress: Progress
     async with adapter(settings) as running, _alone(running.context):
         inbound, now = running.worker.inbound, running.context.clock.now()
         await running.probe()
-        rebuilt = await _step(progress, "marks on the FHIR server", patrol(running.context))
+        rebuilt = await _step(
+            progress, "marks on the FHIR server", patrol(running.context, in_flight=frozenset)
+        )
         made = await _step(progress, "calls that nobody took", fetch_missed(inbound, since=now - since))
         received = await _work_off(running, progress)
         listed = await _step(progress, "Metriport's list", list_received(inbound, since=now - since))

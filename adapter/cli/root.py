@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -22,6 +23,8 @@ from adapter.errors import (
     Unverified,
 )
 
+BUG: Final = 70
+
 EXIT_CODES: Final[tuple[tuple[type[AdapterError], int, str], ...]] = (
     (ConfigError, 2, "a setting is missing or wrong"),
     (Temporary, 3, "a neighbour does not answer; try again"),
@@ -30,8 +33,8 @@ EXIT_CODES: Final[tuple[tuple[type[AdapterError], int, str], ...]] = (
     (Unverified, 6, "a secret is missing or wrong"),
     (MappingError, 7, "a mapping is wrong"),
     (Unresolved, 8, "nobody fits, or several do"),
-    (IllegalTransition, 70, "a bug in the adapter"),
-    (AdapterError, 70, "a bug in the adapter"),
+    (IllegalTransition, BUG, "a bug in the adapter"),
+    (AdapterError, BUG, "a bug in the adapter"),
 )
 
 app: Final = typer.Typer(
@@ -47,7 +50,15 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON for scripts.")]
 
-console: Final = Console()
+# Rich takes what is no terminal for one of 80 columns; whatever reads a pipe wants it whole.
+console: Final = Console(width=None if Console().is_terminal else 200)
+
+_HERE: Final = re.compile(r"https?://(127\.|localhost\b|\[::1\])", re.IGNORECASE)
+
+
+def is_here(url: str) -> bool:
+    """Whether it is an address of this machine."""
+    return _HERE.match(url) is not None
 
 
 def print_json(value: Mapping[str, Any] | list[Any]) -> None:

@@ -15,7 +15,7 @@ from adapter.errors import ConfigError, Temporary
 from adapter.fhir.probe import Probe
 from adapter.telemetry import configure
 from adapter.web.server import Server
-from adapter.wiring import Adapter, adapter
+from adapter.wiring import Adapter, adapter, wanted_subscription
 
 _log = structlog.get_logger(__name__)
 
@@ -31,6 +31,8 @@ def run(config: ConfigOption = None) -> None:
 
 
 async def _run(settings: Settings) -> None:
+    if settings.watch.doorbell != "off":
+        wanted_subscription(settings)  # before anything is begun
     with listen(settings.web.host, settings.web.port, settings="web.host, web.port") as bound:
         async with adapter(settings) as running:
             await serve(running, bound)

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from adapter.cli.root import ConfigOption, JsonOption, app, console, print_json
+from adapter.cli.root import ConfigOption, JsonOption, app, console, is_here, print_json
 from adapter.config import PREFIX, Settings, load
 from adapter.errors import ConfigError
 from adapter.metriport.account import Webhook, WebhookRequest, WebhookStatus, ping
@@ -60,12 +60,17 @@ async def _setup(settings: Settings, key_file: Path | None, *, show: bool, force
             typer.echo(there.key)
         _say(_what_next(settings, there, key_file))
         missing = await _missing_proof(metriport, there, seconds=wait)
-    _say(missing or "Proven: the adapter answers a call that is signed with this key.")
+    _say(missing or "Proven from this machine: the adapter answers a call that is signed with this key.")
     if missing:
         raise typer.Exit(1)
 
 
 def _address(settings: Settings) -> str:
+    if settings.web.public_url is None and not is_here(settings.metriport.base_url):
+        raise ConfigError(
+            "web.public_url is not set: Metriport has to be told where it reaches the adapter from outside. "
+            "Set ADAPTER_WEB__PUBLIC_URL."
+        )
     return f"{settings.public_url}/webhooks/metriport"
 
 
@@ -201,7 +206,7 @@ def _print(settings: Settings, there: Webhook, state: WebhookStatus, requests: l
         console.print(f"  {name}: {'not said' if value is None else value}", markup=False, soft_wrap=True)
     table = Table(title="Deliveries")
     for heading in ("created", "type", "status", "id"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold", no_wrap=heading == "id")
     for row in _rows(requests):
         table.add_row(*(escape(row[name] or "") for name in ("createdAt", "type", "status", "id")))
     console.print(table)

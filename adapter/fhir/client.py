@@ -12,7 +12,7 @@ import httpx
 from adapter.domain.attachment import MOST_BYTES
 from adapter.domain.episode import Hear, nobody_hears
 from adapter.domain.resource import Resource, local_reference
-from adapter.errors import AdapterError, Conflict, Rejected, Temporary
+from adapter.errors import AdapterError, ConfigError, Conflict, Rejected, Temporary
 from adapter.fhir import binary, capabilities, own, wire
 from adapter.fhir.answers import is_absent
 from adapter.fhir.capabilities import Capabilities
@@ -51,6 +51,10 @@ class FhirClient:
         hear: Hear = nobody_hears,
     ) -> None:
         self.base_url = wire.base_of(base_url)
+        if authorization is not None and not (authorization.isascii() and authorization.isprintable()):
+            raise ConfigError(
+                "fhir.authorization has characters that an HTTP header cannot carry. Look for a line break at its end."
+            )
         self._fhir = Transport(http, self.base_url, authorization=authorization, now=now, hear=hear)
 
     async def read(self, type: str, id: str) -> Resource | None:

@@ -68,7 +68,11 @@ def wanted(
     Raises:
         ConfigError: the address or the secret cannot be used.
     """
-    if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
+    if not secret:
+        raise ConfigError(
+            "watch.doorbell_secret is not set. Set ADAPTER_WATCH__DOORBELL_SECRET, or …SECRET_FILE."
+        )
+    if not secret.isascii() or not secret.isprintable() or " " in secret:
         raise ConfigError(
             "watch.doorbell_secret must be printable ASCII without blanks: it travels in an HTTP header."
         )

@@ -189,7 +189,7 @@ def _translated() -> Iterator[None]:
     except exc.DBAPIError as error:
         if any(sign in str(error.orig) for sign in _CORRUPT):
             raise ConfigError(
-                "the ledger file is corrupt; start again: it is moved aside and rebuilt from the FHIR server"
+                "the ledger file is corrupt: start `run` again, which moves it aside and rebuilds it from the FHIR server"
             ) from None
         code = getattr(error.orig, "sqlstate", None) or "no code"
         raise AdapterError(f"the ledger's database refused: {type(error.orig).__name__} ({code})") from None

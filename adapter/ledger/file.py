@@ -67,13 +67,26 @@ def owned(path: Path, *, now: datetime) -> Iterator[LedgerFile]:
         yield LedgerFile(path=path, device=found.st_dev, inode=found.st_ino)
 
 
+def check_place(path: Path) -> None:
+    """Whether a ledger can be at that path.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if path.is_dir():
+        raise ConfigError(f"ledger.url: {path} is a directory. Name a file in it.")
+    if not path.parent.is_dir():
+        raise ConfigError(f"ledger.url: there is no directory {path.parent}. Make it, or correct ledger.url.")
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
+    check_place(path)
     lock = path.with_name(f"{path.name}.lock")
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise ConfigError(f"ledger.url: {lock} cannot be opened: {error}") from None
+        raise ConfigError(f"ledger.url: {lock} cannot be opened: {error.strerror}") from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
 # ruff: noqa: INP001, S310, S603, S607, T201 -- a script that runs tools of this machine and says so on standard output
 """Starts a real HAPI FHIR server and says where: in Docker if its daemon answers, else with Java 17 and Maven.
 
-    python docker/hapi/serve.py [--profile defaults|lax] [--port N] [--log FILE] [--tethered]
+    python docker/hapi/serve.py [--profile defaults|lax|assigned] [--port N] [--log FILE] [--tethered]
 
 Prints `fhir ready at http://127.0.0.1:N/fhir (…)` once it answers, and serves until it is interrupted.
 Exit status 69 means that this machine has neither way; the reason is on standard error.

@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
 from adapter.cli import app, main
-from adapter.cli.root import EXIT_CODES
+from adapter.cli.root import EXIT_CODES, console
 from adapter.domain.mark import Mark, Token
 from adapter.errors import AdapterError, ConfigError, Unresolved
 from adapter.simulators import fhir, metriport
@@ -120,6 +120,7 @@ def test_doctor_shows_a_table_to_people(clinic: Clinic) -> None:
         ("ADAPTER_WATCH__DOORBELL_SECRET", "", "doorbell"),
         ("ADAPTER_LEDGER__URL", "postgresql+psycopg://nobody@127.0.0.1:9/none", "ledger"),
         ("ADAPTER_LEDGER__URL", "mysql://nobody@127.0.0.1:9/none", "ledger"),
+        ("ADAPTER_LEDGER__URL", "sqlite+aiosqlite:////nowhere/at/all/ledger.db", "ledger"),
     ],
 )
 def test_doctor_finds_what_is_wrong(
@@ -532,16 +533,24 @@ def test_run_sends_and_ends_when_told(clinic: Clinic, tmp_path: Path, number: si
     assert "claimed" in _run("show", "referral").stdout
 
 
-def test_show_says_why_and_what_it_does_not_know(clinic: Clinic, tmp_path: Path) -> None:
+_UUID: Final = "5f0c2b1e-8a51-4c0e-9f5e-0c3f3a1b2c3d"
+
+
+def test_show_says_why_and_what_it_does_not_know(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     process = _adapter(tmp_path)
     try:
-        clinic.fhir.put(communication(payload=[]), utc_now())
-        _until(lambda: clinic.fhir.history("Communication", "referral")[1:], process)
+        for id in ("referral", _UUID):
+            clinic.fhir.put(communication(id=id, payload=[]), utc_now())
+            _until(lambda id=id: clinic.fhir.history("Communication", id)[1:], process)
     finally:
         process.terminate()
         process.wait(90)
 
     assert "refused-no-content" in _run("show", "referral").stdout
+    monkeypatch.setattr(console, "width", 80)
+    assert _UUID in _run("list").stdout  # an id is to be copied, and never cut
     assert "nothing about nobody" in str(_run("show", "nobody").exception)
 
 
@@ -576,3 +585,39 @@ def test_every_error_ends_with_its_exit_code(
     assert ended.value.code == 2
     assert "web.port" in capsys.readouterr().err
     assert [code for kind, code, _ in EXIT_CODES if kind is AdapterError] == [70]
+
+
+def test_an_unforeseen_error_says_where_and_nothing_of_what_it_was_about(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["metriport-adapter", "config", "show"])
+    monkeypatch.setattr("adapter.cli.configuration.load", _fails)
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    said = capsys.readouterr().err
+    assert ended.value.code == 70
+    assert "ValueError" in said
+    assert "test_cli.py:" in said
+    assert "Robin" not in said
+    assert "Traceback" not in said
+
+
+def _fails(_config: object) -> None:
+    raise ValueError("Robin Maple")
+
+
+def test_what_cannot_be_carried_in_a_header_is_said_as_a_setting(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value in ("Bearer x\n", "Bearer é"):
+        monkeypatch.setenv("ADAPTER_FHIR__AUTHORIZATION", value)
+
+        with pytest.raises(ConfigError, match=r"fhir\.authorization"):
+            raise _run("preview", "Communication/referral").exception or AssertionError
+
+
+def test_a_state_is_of_what_was_sent(clinic: Clinic) -> None:
+    with pytest.raises(ConfigError, match="--state"):
+        raise _run("list", "--received", "--state", "sent").exception or AssertionError

@@ -97,6 +97,18 @@ def test_run_says_why_it_could_not_even_try(here: Machine) -> None:
     assert "ConfigError: fhir.base_url: No Basic resource may be created (HTTP 403)" in said
 
 
+def test_run_begins_nothing_with_a_doorbell_that_cannot_ring(here: Machine) -> None:
+    here.save(patient())
+    here.save(communication())
+    with here.process("run", WATCH__DOORBELL="rest-hook", WATCH__DOORBELL_SECRET="") as process:
+        code, _, said = _ended(process)
+
+    assert code == 2
+    assert "watch.doorbell_secret is not set" in said
+    assert here.fhir.history("Communication", "referral")[1:] == []
+    assert not (here.folder / "ledger.sqlite3").exists()
+
+
 def test_run_says_that_its_port_is_taken(here: Machine, taken: str) -> None:
     with here.process("run", WEB__PORT=taken) as process:
         code, _, said = _ended(process)

@@ -107,6 +107,14 @@ def test_an_adapter_that_has_another_key_proves_nothing(here: Machine) -> None:
     assert "add it to ADAPTER_METRIPORT__WEBHOOK_KEYS" in result.stderr
 
 
+def test_without_an_address_from_outside_metriport_is_told_none(here: Machine) -> None:
+    elsewhere = here.metriport_url.replace("127.0.0.1", "0.0.0.0")  # noqa: S104  # this machine by another name
+    result = here.run("webhook", "setup", "--print", METRIPORT__BASE_URL=elsewhere)
+
+    assert "web.public_url is not set" in str(result.exception)
+    assert not any(one.path == "/settings" for one in here.metriport.requests)
+
+
 def test_without_a_place_for_the_key_nothing_is_done(here: Machine) -> None:
     result = here.run("webhook", "setup")
 

@@ -219,15 +219,23 @@ def test_a_file_that_becomes_corrupt_ends_the_process(path: Path) -> None:
             async with ledger._database.reading() as connection:
                 await connection.invalidate()
             _overwrite(path)
-            with pytest.raises(ConfigError, match="corrupt; start again"):
+            with pytest.raises(ConfigError, match="corrupt: start `run` again"):
                 await ledger.newest("c1")
 
     asyncio.run(story())
 
 
-@pytest.mark.parametrize("name", ["missing/ledger.db", "directory"])
-def test_a_place_that_cannot_be_used_is_named(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("missing/ledger.db", "there is no directory {}/missing"),
+        ("directory", "{}/directory is a directory"),
+        ("locked.db", "{}/locked.db.lock cannot be opened"),
+    ],
+)
+def test_a_place_that_cannot_be_used_is_named(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / "directory").mkdir()
+    (tmp_path / "locked.db.lock").mkdir()
 
-    with pytest.raises(ConfigError, match=f"{tmp_path}/{name}.* cannot be opened"):
+    with pytest.raises(ConfigError, match=said.format(tmp_path)):
         open_once(tmp_path / name)
