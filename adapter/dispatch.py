@@ -53,6 +53,11 @@ class Dispatch:
             return None
         return min(prepared.wish.row.rank for prepared in self._prepared)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is on its way through the lane."""
+        return not self._going.locked()
+
     async def idle(self) -> None:
         """Returns when nothing is on its way through the lane."""
         async with self._going:

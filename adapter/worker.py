@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -85,9 +85,7 @@ class Worker:
             waits=self._wait,
         )
         self.silence = asyncio.Event()
-        self.resolver = Resolver(
-            context=self.context, in_work=lambda: self.queue.in_work, aside=self.lane.aside
-        )
+        self.resolver = Resolver(context=self.context, in_work=self._in_flight, aside=self.lane.aside)
         self._look = asyncio.Event()
         self._work = asyncio.Event()
         self._mail = asyncio.Event()
@@ -111,6 +109,9 @@ class Worker:
     def lane(self) -> Lane:
         """The send lane, as this process knows it."""
         return self._dispatch.lane
+
+    def _in_flight(self) -> Container[str]:
+        return self.queue.in_work
 
     def _look_at(self, sighting: Sighting) -> None:
         self.queue.add(sighting)
@@ -172,8 +173,16 @@ class Worker:
         def is_said() -> bool:
             return name in _ASK_METRIPORT and self.lane.stopped is not None
 
+        async def asks() -> None:
+            try:
+                await step()
+            except Rejected:
+                if name in _ASK_METRIPORT:
+                    await self.lane.doubt()
+                raise
+
         now = self.context.clock.now
-        await forever(name, step, seconds=seconds, now=now, longest=longest, bell=bell, is_said=is_said)
+        await forever(name, asks, seconds=seconds, now=now, longest=longest, bell=bell, is_said=is_said)
 
     async def _sweep(self) -> None:
         found = []
@@ -186,6 +195,8 @@ class Worker:
         if silent:
             self.episodes.doorbell.hear(f"it did not ring for what a sweep found ({silent})")
             self.silence.set()
+        if self._dispatch.is_idle:
+            await self.lane.look_again()
 
     async def _settle(self) -> None:
         self.episodes.each()
@@ -197,14 +208,14 @@ class Worker:
         """What is looked at on a patrol; what one of it runs into keeps none of the others."""
         yield self._compare
         yield self._ready
-        yield lambda: mind_withdrawals(self.context, in_flight=self.queue.in_work)
+        yield lambda: mind_withdrawals(self.context, in_flight=self._in_flight)
         if self._holds_lane.is_set():
-            yield lambda: recover(self.context, in_flight=self.queue.in_work)
+            yield lambda: recover(self.context, in_flight=self._in_flight)
             yield lambda: settled.close_settled(self.context)
             yield lambda: close_settled(self.inbound)
 
     async def _compare(self) -> None:
-        await patrol(self.context, in_flight=self.queue.in_work)
+        await patrol(self.context, in_flight=self._in_flight)
         self._patrolled.set()
 
     async def _ready(self) -> None:
@@ -229,8 +240,8 @@ class Worker:
         await fetch_missed(self.inbound, since=since)
         await reconcile(self.inbound, since=since)
         if self.inbound.policy.elsewhere:
-            await self._patrolled.wait()
-            await show_sent(self.inbound, since=since)
+            if self._patrolled.is_set():
+                await show_sent(self.inbound, since=since)
             await follow_sent(self.inbound)
         if whole:
             self._read_whole = now
@@ -272,7 +283,7 @@ class Worker:
             self._held_until = asked + self.rhythm.lease
         if holds and not self._holds_lane.is_set():
             await self.lane.load()
-            await recover(self.context, in_flight=self.queue.in_work)
+            await recover(self.context, in_flight=self._in_flight)
             self._holds_lane.set()
         elif not holds:
             self._holds_lane.clear()
@@ -280,23 +291,24 @@ class Worker:
     async def _prepare(self) -> None:
         while True:
             await self._holds_lane.wait()
-            sighting = self._next()
+            now = self.context.clock.boot()
+            sighting = self._next(now)
             if sighting is None:
                 self._work.clear()
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._until_ready()):
+                    async with asyncio.timeout(self._until_ready(now)):
                         await self._work.wait()
                 continue
             await self._prepare_one(sighting)
 
-    def _until_ready(self) -> float:
-        at = self.queue.ready_at()
-        return self.rhythm.sweep if at is None else max(at - self.context.clock.boot(), 0.1)
+    def _until_ready(self, now: float) -> float:
+        at = self.queue.ready_at(now=now)
+        return self.rhythm.sweep if at is None else at - now
 
-    def _next(self) -> Sighting | None:
+    def _next(self, now: float) -> Sighting | None:
         if self._stopping:
             return None
-        return self.queue.take(now=self.context.clock.boot(), before=self._dispatch.to_beat)
+        return self.queue.take(now=now, before=self._dispatch.to_beat)
 
     async def _prepare_one(self, sighting: Sighting) -> None:
         try:
@@ -305,6 +317,7 @@ class Worker:
             raise
         except (Temporary, Conflict, Rejected, MappingError) as error:
             await self._wait(sighting, error, "communication.waits")
+            await self.lane.doubt()
         except Exception as error:  # noqa: BLE001  # one bad message must not stop another; the text may be patient content
             await self._wait(sighting, error, "communication.failed")
         else:
@@ -335,7 +348,7 @@ class Worker:
                 round=row.round if row else 1,
                 what="waits",
                 now=self.context.clock.now(),
-                note=why,
+                note=": ".join([why, *said.values()]),
             )
 
     async def _to_call(self, sighting: Sighting) -> Prepared | None:

@@ -51,9 +51,9 @@ class Bell:
     def swept(self, found: Collection[str], *, now: float) -> int:
         """A sweep found these; gives for how many, found by an earlier one, it has not rung meanwhile."""
         earlier, self._found = self._found, frozenset(found)
+        self._rung = {name: at for name, at in self._rung.items() if now - at < _KEPT_SECONDS}
         if now < self._listens_from:
             return 0
-        self._rung = {name: at for name, at in self._rung.items() if now - at < _KEPT_SECONDS}
         silent = [name for name, since in self._waiting.items() if now - since >= LATE_SECONDS]
         for name in silent:
             del self._waiting[name]

@@ -14,19 +14,17 @@ from adapter.domain.text import normalise
 SKEW: Final = timedelta(minutes=2)
 
 
-def fits(message: Message, send: Send, *, since: datetime | None, by_name: bool = True) -> bool:
+def fits(message: Message, send: Send, *, since: datetime | None) -> bool:
     """Whether the listed message is what this send would have become.
 
     Patient, destination, normalised text, NPIs and the set of documents are equal, and it was not sent before the
-    intent (but for the clocks' skew). A list that leaves an element out says nothing against it. Not `by_name`, the
-    documents are counted only: uploaded another time, they have other names.
+    intent (but for the clocks' skew). A list that leaves an element out says nothing against it.
     """
-    documents, own = message.attachments, frozenset(send.attachments)
     return (
         in_place(message, patient=send.patient, destination=send.destination)
         and normalise(message.subject) == normalise(str(send.body["subject"]))
         and normalise(message.body) == normalise(str(send.body.get("body", "")))
-        and (documents == own if by_name else len(documents) == len(own))
+        and message.attachments == frozenset(send.attachments)
         and (not message.npis or frozenset(message.npis) == frozenset(send.npis))
         and in_time(message, since=since)
     )

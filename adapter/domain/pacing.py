@@ -37,6 +37,17 @@ class Pace:
         """The least time between two starts."""
         return WINDOW_SECONDS / self.sends_per_minute
 
+    def followed_by(self, now: float, took: Sequence[float]) -> list[Slot]:
+        """Slots that others started before `now`, each as late as it can have been; `took` is how long each POST took.
+
+        No clock is asked when they were: it may have stepped since. Each was an interval after the one before.
+        """
+        starts = (now - self.interval_seconds * back for back in reversed(range(len(took))))
+        return [
+            Slot(started=start, ended=start + seconds if 0.0 <= seconds <= ANSWER_SECONDS else None)
+            for start, seconds in zip(starts, took, strict=True)
+        ]
+
     def next_start(self, slots: Sequence[Slot], *, now: float) -> float:
         """The earliest moment for the next start. `slots` are in order of their starts, oldest first.
 

@@ -72,14 +72,17 @@ class Doubt:
         return self.reference in message.body
 
     def may_be(self, message: Message) -> bool:
-        """Whether nothing speaks against it; without the call, the text does not."""
+        """Whether nothing speaks against it.
+
+        Without the call, its text does not; without a digest, nobody knows what it said, if it was sent.
+        """
         if self.is_referred_to_by(message):
             return True
-        if self.send is not None:
-            return fits(message, self.send, since=self.since, by_name=self.row.digest is not None)
+        if self.send is not None and self.row.digest is not None:
+            return fits(message, self.send, since=self.since)
         return (
             in_place(message, patient=self.patient, destination=self.row.destination)
-            and message.attachments == frozenset(self.row.attachments)
+            and (self.row.digest is None or message.attachments == frozenset(self.row.attachments))
             and in_time(message, since=self.since)
         )
 

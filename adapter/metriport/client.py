@@ -164,6 +164,11 @@ class MetriportClient(MetriportMail):
         """Whether `check` finds nothing wrong."""
         return (await self.check()).account is Account.OK
 
+    async def refusal(self) -> str | None:
+        """What `check` finds when the account is refused."""
+        found = await self.check()
+        return found.sentence if found.account is Account.REFUSED else None
+
     # Documents
 
     async def upload(self, content: Content, *, patient: str, description: Mapping[str, Any]) -> str:

@@ -48,7 +48,8 @@ class Share:
             Temporary: the ledger does not answer.
         """
         for name in sorted(self._held):
-            await self._take(name)
+            if name in self._held:  # it may have been given back meanwhile
+                await self._take(name)
 
     async def _take(self, *names: str) -> bool:
         return await self.leases.take(self.life, *names, now=self.clock.now(), seconds=self.seconds)

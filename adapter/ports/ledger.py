@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -100,6 +101,11 @@ class StoredSlot:
     id: int
     started_at: datetime
     ended_at: datetime | None = None
+
+    @property
+    def took_seconds(self) -> float:
+        """How long the answer took; infinite where none was received."""
+        return (self.ended_at - self.started_at).total_seconds() if self.ended_at else math.inf
 
 
 class Transmissions(Protocol):

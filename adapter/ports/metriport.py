@@ -41,6 +41,10 @@ class Messages(Protocol):
         """Whether Metriport answers and takes the key, as far as a cheap question tells. Does not raise."""
         ...
 
+    async def refusal(self) -> str | None:
+        """What it says instead of taking the key; `None` when it takes it, or cannot be asked. Does not raise."""
+        ...
+
     async def outbound(self, patient: str) -> Listing:
         """All outbound messages for one patient. Raises as `message` does."""
         ...

@@ -8,10 +8,12 @@ from typing import Any, Final
 
 import pytest
 
+from adapter.domain.canonical import PATIENT_ID
 from adapter.domain.mark import End, marks_on
 from adapter.ledger.store import Store
 from adapter.simulators.http import Request, Response
-from tests.integration.people import communication, stage
+from adapter.simulators.metriport import SANDBOX_PATIENTS
+from tests.integration.people import communication, patient, stage
 from tests.virtual.loop import run
 from tests.virtual.site import Site, site
 from tests.virtual.sqlite import image_of, in_thread_engine
@@ -166,6 +168,48 @@ def test_where_nothing_can_tell_whether_it_went_that_is_found_out_first(payload:
         ]
     else:
         assert ended["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        pytest.param(
+            {"payload": [{"contentString": "Could you see the patient? Our fax is 12."}]}, id="text"
+        ),
+        pytest.param({"topic": {"text": "Referral, please"}}, id="subject line"),
+        pytest.param({"subject": {"reference": "Patient/cedar"}}, id="another patient"),
+    ],
+)
+@pytest.mark.parametrize("after", [0.0, 60.0, 190.0])
+def test_where_nothing_can_tell_an_edit_does_not_send_it_a_second_time(
+    edit: dict[str, Any], after: float
+) -> None:
+    async def scenario() -> Site:
+        async with site(started=False, doorbell=False) as clinic:
+            stage(clinic)
+            link = {"system": PATIENT_ID, "value": SANDBOX_PATIENTS[1].id}
+            clinic.write(patient(id="cedar", identifier=[link]))
+            stale = clinic.write(communication())
+            clinic.fhir.add_fault("GET", "/Communication/referral/_history", "501", times=1000)
+            await clinic.start()
+            await clinic.passes(30)
+            await clinic.stop()
+            await clinic.lose_ledger()
+            clinic.write({**stale, **(edit if not after else {})})
+            await clinic.start()
+            await clinic.passes(after)
+            if after:
+                clinic.write({**clinic.communication("referral"), **edit})
+            await clinic.passes(900)
+            return clinic
+
+    clinic = run(scenario())
+
+    ended = clinic.communication("referral")
+    elsewhere = "subject" in edit and not after
+    assert (ended["status"], len(clinic.metriport.messages)) == (
+        ("completed", 2) if elsewhere else ("on-hold", 1)
+    )
 
 
 @pytest.mark.parametrize("history", [True, False])

@@ -11,7 +11,7 @@ import pytest
 from adapter.domain.canonical import COMMUNICATION_ID, DIRECTION_SYSTEM, NPI_SYSTEM, URI_SYSTEM
 from adapter.domain.marker import SENT_ELSEWHERE
 from adapter.mapping import resources
-from adapter.simulators.http import Request
+from adapter.simulators.http import Request, Response
 from adapter.simulators.metriport import SANDBOX_PATIENTS
 from adapter.worker import Rhythm
 from tests.integration.people import ADDRESS, MEDIUM, communication, stage
@@ -213,6 +213,22 @@ def test_one_that_a_person_found_to_be_ours_before_is_left_alone() -> None:
     assert len(clinic.fhir.history("Communication", found["id"])) == 2
     assert clinic.communication("referral")["status"] == "completed"
     assert len(clinic.metriport.messages) == 1
+
+
+def test_while_open_rounds_cannot_be_searched_for_what_comes_in_is_listed_all_the_same() -> None:
+    async def visit(clinic: Site) -> None:
+        clinic.stand_in(
+            clinic.fhir, lambda asked, _: Response(status=500) if "in-progress" in asked.query else None
+        )
+        await clinic.passes(300)
+        clinic.metriport.add_fault("*", "*", "webhook-lost")
+        clinic.metriport.receive(clinic.clock.now(), patientId=KNOWN, subject="Result", body="x")
+        clinic.metriport.clear_faults()
+        await clinic.passes(600)
+
+    clinic = at(visit)
+
+    assert ["inbound" in json.dumps(one) for one in clinic.fhir.resources("Communication")] == [True]
 
 
 def test_one_that_somebody_retracted_or_deleted_stays_so() -> None:

@@ -427,6 +427,36 @@ def test_an_expired_key_is_one_alarm_and_mends_itself() -> None:
     assert len(_lines(heard, "lane.goes-on")) == 1
 
 
+@pytest.mark.parametrize("waiting", ["files", "nothing"])
+def test_an_expired_key_is_one_alarm_though_no_message_is_about_to_be_sent(waiting: str) -> None:
+    """All that wait have something to be uploaded, or all is sent and only asked for."""
+    file = {"contentAttachment": {"contentType": "text/plain", "data": "U2Vlbi4="}}
+    stopped: list[str | None] = []
+
+    async def day(clinic: Site) -> None:
+        clinic.metriport.add_fault("*", "", "webhook-lost", times=100)
+        await clinic.passes(20)
+        clinic.metriport.set_keys("another-key")
+        for number in range(5, 8 if waiting == "files" else 5):
+            clinic.write(communication(id=f"m-{number}", topic={"text": str(number)}, payload=[file]))
+        await clinic.passes(1800)
+        assert clinic.adapter is not None
+        stopped.append(clinic.adapter.worker.lane.stopped)
+        clinic.metriport.set_keys("virtual-key")
+        await clinic.passes(900)
+        stopped.append(clinic.adapter.worker.lane.stopped)
+
+    clinic, heard = _day(day, auto_complete_seconds=60.0)
+
+    _each_sent_once(clinic, messages=8 if waiting == "files" else 5)
+    assert [event for event, _ in _alarms(heard)] == ["lane.stopped"]
+    assert len(_lines(heard, "lane.goes-on")) == 1
+    assert "API key is refused" in str(stopped[0])
+    assert stopped[1] is None
+    checks = [one for one in clinic.metriport.requests if one.query == "count=1"]
+    assert len(checks) <= 2 * 1800 / 30
+
+
 def test_one_message_that_metriport_cannot_tell_about_keeps_no_other_from_its_end() -> None:
     async def day(clinic: Site) -> None:
         clinic.metriport.add_fault("*", "", "webhook-lost", times=100)

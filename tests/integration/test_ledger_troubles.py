@@ -386,7 +386,7 @@ def test_claims_in_work_are_not_recovered() -> None:
             stage(clinic)
             clinic.write(communication())
             context, _ = await _claimed(clinic)
-            return await recover(context, in_flight={"referral"})
+            return await recover(context, in_flight=lambda: {"referral"})
 
     assert run(scenario()) == 0
 
@@ -423,8 +423,8 @@ def test_the_patrol_leaves_alone_what_is_not_ours() -> None:
             lost = Mark(round=1, token=own, destination="a@b.example", digest="d").extension()
             clinic.write(communication(id="lost", status="in-progress", extension=[lost]))
             context = (await clinic.start(idle=True)).context
-            in_flight = await patrol(context, in_flight={"lost"})
-            return in_flight, await patrol(context), clinic
+            in_flight = await patrol(context, in_flight=lambda: {"lost"})
+            return in_flight, await patrol(context, in_flight=frozenset), clinic
 
     in_flight, rebuilt, clinic = run(scenario())
 

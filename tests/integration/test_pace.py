@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from tests.integration.people import communication, stage
-from tests.virtual.loop import run
+from tests.virtual.loop import VirtualClock, run
 from tests.virtual.site import Site, site, within
 
 SPACING = timedelta(seconds=3.0)
@@ -126,6 +126,53 @@ def test_a_stat_message_overtakes_the_queue() -> None:
     order = [message.subject for message in clinic.metriport.messages]
     assert len(order) == 21
     assert order.index("stat") <= 6
+
+
+def test_a_message_that_becomes_urgent_overtakes_the_queue() -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            for number in range(40):
+                clinic.write(communication(id=f"queued-{number}", topic={"text": str(number)}))
+                await clinic.passes(0.01)
+            await clinic.start()
+            await clinic.passes(10)
+            for number in (5, 35):  # one is prepared by now, the other only seen
+                clinic.write({**clinic.communication(f"queued-{number}"), "priority": "stat"})
+            await clinic.passes(180)
+            return clinic
+
+    clinic = run(scenario())
+
+    order = [message.subject for message in clinic.metriport.messages]
+    assert len(order) == 40
+    assert order.index("35") <= 7
+
+
+@pytest.mark.parametrize("step", [timedelta(minutes=5), timedelta(minutes=-5)])
+def test_the_pace_holds_over_a_restart_with_another_time(step: timedelta) -> None:
+    """The first POST may have arrived when it was answered, and the one after the restart arrives at once."""
+
+    async def scenario() -> list[datetime]:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            for number in range(40):
+                clinic.write(communication(id=f"queued-{number}"))
+            clinic.metriport.add_fault("POST", "/medical/v1/message", "slow:2.5")
+            await clinic.start()
+            while len(clinic.sends()) < 20:
+                await clinic.passes(0.05)
+            await clinic.stop()
+            clinic.machine = VirtualClock(clinic.clock.loop)
+            clinic.machine.skew = step
+            await clinic.start()
+            await clinic.passes(30)
+            return clinic.begins()
+
+    begins = run(scenario())
+
+    assert len(begins) >= 25
+    assert begins[20] - begins[0] >= timedelta(seconds=62.5)
 
 
 def test_a_stop_in_the_middle_of_a_slow_send_ends_with_it() -> None:

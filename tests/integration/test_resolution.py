@@ -749,7 +749,7 @@ def test_however_many_claims_an_earlier_life_left_behind_all_are_found() -> None
                 row = await adapter.ledger.open(f"c{number}", round=1, rank=rank, now=clinic.clock.now())
                 assert row is not None
                 await adapter.ledger.change(row, State.CLAIMED, now=clinic.clock.now(), event="claimed")
-            found = await recover(adapter.context)
+            found = await recover(adapter.context, in_flight=frozenset)
             return found, len(await adapter.ledger.in_states(frozenset({State.UNKNOWN}), limit=2000))
 
     assert run(scenario()) == (1001, 1001)

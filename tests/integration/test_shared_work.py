@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
 
 from adapter.domain.canonical import DIRECTION_SYSTEM
+from adapter.pipelines.share import Share
 from adapter.simulators.metriport import SANDBOX_PATIENTS
 from tests.integration.people import communication, stage
-from tests.virtual.loop import Life, run
+from tests.virtual.loop import Life, VirtualClock, run
 from tests.virtual.site import Site, site
 
 SENT, RECEIVED = 40, 20
@@ -162,6 +166,39 @@ def test_a_lease_that_could_not_be_given_back_ends_by_itself() -> None:
                 return await ledger.take("another", "what is over", now=now, seconds=1)
 
     assert run(scenario())
+
+
+def test_a_lease_that_is_given_back_while_others_are_renewed_stays_so() -> None:
+    class Leases:
+        """Everybody gets what he wants; `between` is what happens before the next one is given."""
+
+        def __init__(self) -> None:
+            self.held: set[str] = set()
+            self.between: Callable[[], Awaitable[object]] | None = None
+
+        async def take(self, holder: str, *names: str, now: datetime, seconds: float) -> bool:
+            del holder, now, seconds
+            if (between := self.between) is not None:
+                self.between = None
+                await between()
+            self.held.update(names)
+            return True
+
+        async def leave(self, holder: str, *names: str) -> None:
+            del holder
+            self.held.difference_update(names)
+
+    async def scenario() -> set[str]:
+        leases = Leases()
+        share = Share(leases=leases, clock=VirtualClock(asyncio.get_running_loop()), life="life")
+        async with share.alone("a"):
+            other = AsyncExitStack()
+            await other.enter_async_context(share.alone("b"))
+            leases.between = other.aclose
+            await share.renew()
+            return {*leases.held}
+
+    assert run(scenario()) == {"a"}
 
 
 def test_one_that_does_not_send_remembers_nothing_that_another_sent() -> None:

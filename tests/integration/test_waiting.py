@@ -17,11 +17,15 @@ FILE = [{"contentAttachment": {"data": base64.b64encode(b"Seen for palpitations.
 
 
 async def _waits(clinic: Site) -> list[tuple[int, str | None]]:
-    """Round and note of each `waits` in what `show` shows."""
+    """Round and kind of error of each `waits` in what `show` shows; the sentence about it follows."""
     assert clinic.adapter is not None
     story = await clinic.adapter.insights.story("referral")
     assert story is not None
-    return [(event.round, event.note) for event in story.events if event.what == "waits"]
+    waits = [
+        (event.round, str(event.note).partition(": ")) for event in story.events if event.what == "waits"
+    ]
+    assert all(sentence for _, (_, _, sentence) in waits)
+    return [(round_, kind) for round_, (kind, _, _) in waits]
 
 
 async def _failing(clinic: Site) -> float:

@@ -33,6 +33,7 @@ CLAIM_AHEAD_SECONDS: Final = 0.5
 _LONGEST_PAUSE: Final = 300.0
 _MOST_STOPS: Final = 5
 _FRESH_SECONDS: Final = 60.0
+_DOUBT_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,26 +77,20 @@ class Lane:
     _last: int | None = None
     _not_before: float = 0.0
     _pauses: int = 0
+    _doubts_from: float = 0.0
     _turn: int = 0
     aside: Aside = field(default_factory=Aside)
     stopped: str | None = None
 
     async def load(self) -> None:
         """Reads the account's latest slots, so that the pace holds over restarts and replicas."""
-        wall, boot = self.context.clock.now(), self.context.clock.boot()
-        # A time ahead of the wall clock, which has then stepped back, counts as this moment, once and for all.
-        latest = await self.context.ledger.latest(self.context.policy.pace.sends_per_minute)
+        pace, boot = self.context.policy.pace, self.context.clock.boot()
+        latest = await self.context.ledger.latest(pace.sends_per_minute)
         self._last = latest[-1].id if latest else None
-        self._slots = [
-            Slot(
-                started=min(boot, boot - (wall - stored.started_at).total_seconds()),
-                ended=min(boot, boot - (wall - stored.ended_at).total_seconds()) if stored.ended_at else None,
-            )
-            for stored in latest
-        ]
+        self._slots = pace.followed_by(boot, [stored.took_seconds for stored in latest])
         # Another life's last start may have been a moment ago and not be in this ledger.
         self._slots = self._slots or [Slot(started=boot, ended=boot)]
-        self._not_before = max(self._not_before, boot + self.context.policy.pace.interval_seconds)
+        self._not_before = max(self._not_before, boot + pace.interval_seconds)
 
     @property
     def next_start(self) -> float:
@@ -136,10 +131,18 @@ class Lane:
         Raises:
             ConfigError: the ledger is not what it was; the process has to end.
         """
-        await self._whatever_comes(claimed, self._once)
-        if claimed.row.communication not in self.aside:
-            self.aside.done(claimed.row.communication)
-            self.freed(claimed.row.communication)
+        communication = claimed.row.communication
+        try:
+            await self._whatever_comes(claimed, self._once)
+        except ConfigError:
+            raise
+        except Exception as trouble:  # noqa: BLE001  # it may have been the ledger's: the claim is kept
+            kind = type(trouble).__name__
+            _log.error("send.failed", communication=communication, error=kind, at=place(trouble))
+            self.aside.add(claimed, now=self.context.clock.boot())
+        if communication not in self.aside:
+            self.aside.done(communication)
+            self.freed(communication)
 
     async def _whatever_comes(self, claimed: Claimed, going: Callable[[Claimed], Awaitable[None]]) -> None:
         try:
@@ -258,10 +261,22 @@ class Lane:
             return False
         return await context.messages.is_open()
 
+    async def doubt(self) -> None:
+        """Metriport would not do something else: where it refuses the account, nothing is sent, either."""
+        now = self.context.clock.boot()
+        if self.stopped is None and now >= self._doubts_from:
+            self._doubts_from = now + _DOUBT_SECONDS
+            self._say_stopped(await self.context.messages.refusal())
+
+    async def look_again(self) -> None:
+        """While nothing is on its way, no send tells that the account is taken again."""
+        if self.stopped is not None and await self.context.messages.is_open():
+            self._say_stopped(None)
+
     def _pause(self, seconds: float) -> None:
         """Pushes the next slot back for all, longer each time in a row."""
         self._pauses += 1
-        pause = max(seconds, min(5.0 * 2.0 ** (self._pauses - 1), _LONGEST_PAUSE))
+        pause = max(seconds, min(5.0 * 2.0 ** min(self._pauses - 1, 10), _LONGEST_PAUSE))
         self._not_before = self.context.clock.boot() + pause * self.spread()
 
     def _say_stopped(self, why: str | None) -> None:

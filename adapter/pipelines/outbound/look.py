@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Container, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Container, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import structlog
@@ -82,10 +82,10 @@ async def sweep(context: Context) -> AsyncIterator[Sighting]:
         yield sighting_of(communication, context)
 
 
-async def patrol(context: Context, *, in_flight: Container[str] = ()) -> int:
+async def patrol(context: Context, *, in_flight: Callable[[], Container[str]]) -> int:
     """The slow sweep over `in-progress`: rounds that the ledger does not know are rebuilt from their marks.
 
-    `in_flight` are the Communications that this process is working on at this moment. Gives how many were rebuilt.
+    `in_flight` gives the Communications that this process is working on. Gives how many were rebuilt.
     """
     parameters = [*context.policy.marker.search(IN_PROGRESS), *context.policy.extra_search]
 
@@ -93,7 +93,7 @@ async def patrol(context: Context, *, in_flight: Container[str] = ()) -> int:
         mark = newest(marks_on(communication))
         if mark is None or is_shown(communication) or has_foreign_mark(communication):
             return False
-        if str(communication["id"]) in in_flight:
+        if str(communication["id"]) in in_flight():
             return False
         return await _compare(context, sighting_of(communication, context), mark)
 
@@ -128,7 +128,7 @@ async def _row_of(
     return row
 
 
-async def mind_withdrawals(context: Context, *, in_flight: Container[str] = ()) -> None:
+async def mind_withdrawals(context: Context, *, in_flight: Callable[[], Container[str]]) -> None:
     """What its author took back after it had gone: a person is told, also where nothing else is to be written."""
     since = instant_text(context.clock.now() - _MINDED)
     parameters = [
@@ -142,7 +142,7 @@ async def mind_withdrawals(context: Context, *, in_flight: Container[str] = ()) 
         rows = await context.ledger.all_of(str(communication["id"]))
         row = next((one for one in rows if one.state is not State.READY), None)
         sighting = sighting_of(communication, context)
-        if mark is not None and not has_foreign_mark(communication) and sighting.id not in in_flight:
+        if mark is not None and not has_foreign_mark(communication) and sighting.id not in in_flight():
             row = await _row_of(context, sighting, mark, rows)
         if row is None or row.message is None or not authors_own(communication, row.mark):
             return
@@ -178,6 +178,7 @@ async def look(context: Context, sighting: Sighting) -> Wish | None:
     row = await context.ledger.open(sighting.id, round=decision.round, rank=rank, now=context.clock.now())
     if row is None:
         return None
+    row = replace(row, rank=replace(row.rank, priority=rank.priority))  # as urgent as it is now
     may_have_gone = not marks_on(communication) and not past.whole
     return Wish(communication=communication, row=row, may_have_gone=may_have_gone)
 

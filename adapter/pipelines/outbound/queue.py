@@ -42,8 +42,10 @@ class Queue:
     _taken: int = 0
 
     def add(self, sighting: Sighting) -> None:
-        """Takes note of a sighting; one that waits already keeps its place."""
-        self._waiting.setdefault(sighting.id, sighting)
+        """Takes note of a sighting; one that waits already keeps its place, unless it is more urgent now."""
+        waiting = self._waiting.setdefault(sighting.id, sighting)
+        if sighting.rank.priority < waiting.rank.priority:
+            self._waiting[sighting.id] = sighting
 
     def keep_only(self, ids: Container[str]) -> None:
         """Forgets what waits and is not among these."""
@@ -127,12 +129,12 @@ class Queue:
         self.add(sighting)
         return wait
 
-    def ready_at(self) -> float | None:
+    def ready_at(self, *, now: float) -> float | None:
         """When the next of those that failed may be tried again; `None` when nothing waits for a time alone."""
         if not self._has_room:
             return None
-        times = [wait.until for sighting, wait in self._failures.items() if sighting in self._waiting]
-        return min(times, default=None)
+        waits = (wait for id, wait in self._failures.items() if id in self._waiting)
+        return min((wait.until for wait in waits if wait.until > now), default=None)
 
     @property
     def failing(self) -> int:

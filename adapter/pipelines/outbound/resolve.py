@@ -44,6 +44,8 @@ _log = structlog.get_logger(__name__)
 
 MOST_ATTEMPTS: Final = 2
 MOST_READINGS: Final = 20
+_NOBODY: Final = "its subject no longer leads to a patient of Metriport's"
+_ANOTHER: Final = "its subject leads to another patient of Metriport's than it did"
 _APART: Final = timedelta(seconds=30)
 _LONGEST_PAUSE: Final = timedelta(minutes=15)
 _IN_FLIGHT_PAUSE: Final = timedelta(seconds=10)
@@ -124,10 +126,10 @@ class Resolver:
         case = await _look(context, row)
         if case is None:
             return []
-        if case.recalled.patient is None:
-            await _hold(context, case, "its subject no longer leads to a patient of Metriport's")
-            return []
         patient = case.recalled.patient
+        if patient is None or row.patient not in {None, patient}:
+            await _hold(context, case, _ANOTHER if patient else _NOBODY)
+            return []
         if row.patient is None:
             await change(context, row, row.state, event="patient-known", patient=patient)
         listing = await context.messages.outbound(patient)
@@ -157,8 +159,10 @@ class Resolver:
         verdicts = resolve(doubts, unowned)
         # A reading that lacks something, or has several pages, needs a second that agrees.
         is_plain = listing.pages == 1 and all(isinstance(verdict, Found) for verdict in verdicts.values())
-        if not is_plain and not await self._is_confirmed((patient, str(row.destination)), cases, verdicts):
+        of = (patient, str(row.destination))
+        if not is_plain and not await self._is_confirmed(of, cases, verdicts):
             return []
+        self._earlier.pop(of, None)
         return await self._apply(cases, verdicts)
 
     def _is_aside(self, row: Transmission) -> bool:
@@ -181,7 +185,6 @@ class Resolver:
             # Not counted as a reading: however often processes die after their first, the pause stays short.
             await self._later([case.row for case in cases], _APART, event="still-unknown")
             return False
-        del self._earlier[of]
         return True
 
     async def _read_again(self, cases: Sequence[_Case], why: str) -> None:

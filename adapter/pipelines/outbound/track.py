@@ -63,16 +63,16 @@ async def poll(context: Context, row: Transmission) -> None:
     await _wait_on(context, row)
 
 
-async def recover(context: Context, *, in_flight: Container[str] = ()) -> int:
+async def recover(context: Context, *, in_flight: Callable[[], Container[str]]) -> int:
     """Claims with neither message nor end that nobody is working on: their outcome is unknown (protocol §2).
 
-    Only for who holds the lane. `in_flight` are the Communications in work in this process. Gives how many there were.
+    Only for who holds the lane. `in_flight` gives the Communications in work in this process. Gives how many there were.
     """
     found = 0
     while left := [
         row
         for row in await context.ledger.in_states(IN_FLIGHT)
-        if not (row.token.startswith(f"{context.life}.") and row.communication in in_flight)
+        if not (row.token.startswith(f"{context.life}.") and row.communication in in_flight())
     ]:
         for row in left:
             await unknown(context, row, "the adapter stopped while it was being sent")

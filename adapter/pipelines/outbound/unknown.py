@@ -31,9 +31,8 @@ async def suspect(context: Context, row: Transmission, send: Send) -> None:
     context.uploads.forget(row.communication)
     token = str(Token.mint(life=context.life, nonce=context.nonce(), resource_id=row.communication))
     plan = Mark(round=row.round, token=token, destination=send.destination, attachments=send.attachments)
-    await unknown(
-        context, row, "an earlier version of it may have been sent, and the server keeps none", mark=plan
-    )
+    why = "an earlier version of it may have been sent, and the server keeps none"
+    await unknown(context, row, why, mark=plan, patient=send.patient)
 
 
 async def unknown(
@@ -42,11 +41,12 @@ async def unknown(
     why: str,
     *,
     mark: Mark | None = None,
+    patient: str | None = None,
     communication: Resource | None = None,
 ) -> Transmission | None:
     """Moves the row to `unknown` and says so on the Communication; `None` when the row was no longer as given.
 
-    `mark` is the plan as it stands on the Communication, where the row does not have it.
+    `mark` is the plan as it stands on the Communication, where the row does not have it, `patient` Metriport's.
     """
     now = context.clock.now()
     plan = mark or row.mark
@@ -56,6 +56,7 @@ async def unknown(
         row,
         State.UNKNOWN,
         event="unknown",
+        patient=patient or row.patient,
         token=plan.token,
         attempt=plan.attempt,
         destination=plan.destination,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 from adapter.domain.bell import LATE_SECONDS, Bell
 
 
@@ -19,6 +21,15 @@ def test_what_a_sweep_found_and_no_bell_rang_for_is_missed_at_the_next_sweep() -
     assert bell.swept(["m"], now=0.0) == 0
     assert bell.swept([], now=LATE_SECONDS) == 1
     assert bell.is_silent
+
+
+def test_what_rang_long_ago_is_forgotten_though_nobody_sees_to_the_subscription() -> None:
+    bell = Bell()
+    for second in range(10_000):
+        bell.rang(f"message-{second}", now=float(second))
+        bell.swept([], now=float(second))
+
+    assert len(pickle.dumps(bell)) < 50_000
 
 
 def test_it_is_missed_once_however_often_it_is_found() -> None:
