@@ -158,7 +158,7 @@ MUTATIONS: Final = {
     "distrust-of-absence": Mutation(without=_trusted_absence, stories=("lagging-list",), seed=83),
     "send-deadline": Mutation(without=_no_deadline, stories=("pause-before-the-first-byte",), seed=2157),
     "round-gate": Mutation(without=_no_round_gate, stories=("impatient-author",), seed=105),
-    "compare-and-set": Mutation(without=_no_compare_and_set, stories=("completed-at-once",), seed=27),
+    "compare-and-set": Mutation(without=_no_compare_and_set, stories=("completed-at-once",), seed=51),
     "unique-message": Mutation(without=_message_of_several, stories=("one-message-for-two",)),
     "youngest-first": Mutation(without=_oldest_first, stories=("answers-out-of-turn",)),
     "ready-is-no-proof": Mutation(

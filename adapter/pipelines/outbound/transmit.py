@@ -120,7 +120,7 @@ async def transmit(context: Context, claimed: Claimed, *, after: int | None) -> 
         return await _back_to_slot(context, claimed, await insist(context, present_row, context, claimed.row))
     if intended is None:
         present = await insist(context, present_row, context, claimed.row)
-        if present.generation != claimed.row.generation and present.state is claimed.row.state:
+        if present.generation > claimed.row.generation and present.state is claimed.row.state:
             # Somebody only wrote it back, or put that off.
             return await _back_to_slot(context, claimed, present)
         _log.warning("send.row-lost", communication=claimed.row.communication, round=claimed.row.round)
