@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 class Dispatch:
     """The prepared messages and the lane.
 
-    `begins` is called when one is taken, so that another can be prepared; `again` looks once more at one that is not as it
+    `begins` is called when one is taken or done with, so that another can be prepared; `again` looks once more at one that is not as it
     was; `waits` puts off one that could not be claimed.
     """
 
@@ -36,7 +36,7 @@ class Dispatch:
     waits: Callable[[Sighting, Exception, str], Awaitable[None]]
 
     def __post_init__(self) -> None:
-        self.lane = Lane(context=self.context, spread=spread, freed=self.queue.finished)
+        self.lane = Lane(context=self.context, spread=spread, freed=self._finished)
         self._prepared: list[Prepared] = []
         self._ready = asyncio.Event()
         self._going = asyncio.Lock()
@@ -107,7 +107,7 @@ class Dispatch:
         except Exception as error:  # noqa: BLE001  # one bad message must not stop another; the text may be patient content
             kind = type(error).__name__
             _log.error("send.failed", communication=communication, error=kind, at=place(error))
-            self.queue.finished(communication)
+            self._finished(communication)
         else:
             if not claimed:
                 self._look_again(prepared)
@@ -115,6 +115,10 @@ class Dispatch:
             self.queue.claimed(communication)
             if communication in self.lane.aside:
                 self.queue.begin(communication)
+
+    def _finished(self, communication: str) -> None:
+        self.queue.finished(communication)
+        self.begins()
 
     def _look_again(self, prepared: Prepared) -> None:
         row = prepared.wish.row

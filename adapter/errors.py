@@ -17,6 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
+from traceback import walk_tb
+from typing import Final
+
+_HERE: Final = Path(__file__).parent
 
 
 class AdapterError(Exception):
@@ -86,8 +91,10 @@ class IllegalTransition(AdapterError):
 
 
 def place(error: BaseException) -> str:
-    """File and line where it happened: what can be said of an unforeseen error without its text."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else "unknown"
+    """File and line where it happened: what can be said of an unforeseen error without its text.
+
+    The last ones of the adapter's own, if there are any.
+    """
+    at = [(Path(frame.f_code.co_filename), line) for frame, line in walk_tb(error.__traceback__)]
+    own = [(file, line) for file, line in at if file.is_relative_to(_HERE)]
+    return next((f"{file.name}:{line}" for file, line in reversed(own or at)), "unknown")

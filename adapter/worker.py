@@ -239,11 +239,12 @@ class Worker:
         since = now - _HORIZON if read is None or whole else read - _DAY
         await fetch_missed(self.inbound, since=since)
         await reconcile(self.inbound, since=since)
-        if self.inbound.policy.elsewhere:
-            if self._patrolled.is_set():
-                await show_sent(self.inbound, since=since)
+        elsewhere = self.inbound.policy.elsewhere
+        if elsewhere and self._patrolled.is_set():
+            await show_sent(self.inbound, since=since)
+        if elsewhere:
             await follow_sent(self.inbound)
-        if whole:
+        if whole and (not elsewhere or self._patrolled.is_set()):
             self._read_whole = now
 
     async def _answers(self) -> None:
@@ -317,7 +318,8 @@ class Worker:
             raise
         except (Temporary, Conflict, Rejected, MappingError) as error:
             await self._wait(sighting, error, "communication.waits")
-            await self.lane.doubt()
+            if isinstance(error, Temporary):
+                await self.lane.doubt()
         except Exception as error:  # noqa: BLE001  # one bad message must not stop another; the text may be patient content
             await self._wait(sighting, error, "communication.failed")
         else:
@@ -337,6 +339,7 @@ class Worker:
             spread=spread(),
             at_least=until_retry(error, now=self.context.clock.now()),
         )
+        self._work_on()  # whoever sleeps may have known of nothing that waits for a time
         if not wait.is_news:
             return
         say, said = _said_of(error)

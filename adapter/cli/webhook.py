@@ -48,6 +48,11 @@ def setup(
 
 
 async def _setup(settings: Settings, key_file: Path | None, *, show: bool, force: bool, wait: float) -> None:
+    if settings.web.public_url is None and not is_here(settings.metriport.base_url):
+        raise ConfigError(
+            "web.public_url is not set: Metriport has to be told where it reaches the adapter from outside. "
+            "Set ADAPTER_WEB__PUBLIC_URL."
+        )
     async with neighbours(settings, SystemClock(), Transports()) as (_, metriport, _):
         wanted = _address(settings)
         if not force:
@@ -66,11 +71,6 @@ async def _setup(settings: Settings, key_file: Path | None, *, show: bool, force
 
 
 def _address(settings: Settings) -> str:
-    if settings.web.public_url is None and not is_here(settings.metriport.base_url):
-        raise ConfigError(
-            "web.public_url is not set: Metriport has to be told where it reaches the adapter from outside. "
-            "Set ADAPTER_WEB__PUBLIC_URL."
-        )
     return f"{settings.public_url}/webhooks/metriport"
 
 

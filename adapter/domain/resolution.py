@@ -74,15 +74,17 @@ class Doubt:
     def may_be(self, message: Message) -> bool:
         """Whether nothing speaks against it.
 
-        Without the call, its text does not; without a digest, nobody knows what it said, if it was sent.
+        Without the call, its text does not; without a digest, nobody knows what it said and where it went, if it did.
         """
         if self.is_referred_to_by(message):
             return True
         if self.send is not None and self.row.digest is not None:
             return fits(message, self.send, since=self.since)
+        if self.row.digest is None:
+            return in_place(message, patient=self.patient, destination=None)
         return (
             in_place(message, patient=self.patient, destination=self.row.destination)
-            and (self.row.digest is None or message.attachments == frozenset(self.row.attachments))
+            and message.attachments == frozenset(self.row.attachments)
             and in_time(message, since=self.since)
         )
 

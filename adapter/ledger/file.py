@@ -73,9 +73,13 @@ def check_place(path: Path) -> None:
     Raises:
         ConfigError: it cannot.
     """
-    if path.is_dir():
+    try:
+        is_directory, has_place = path.is_dir(), path.parent.is_dir()
+    except OSError as error:
+        raise ConfigError(f"ledger.url: {path} cannot be looked at: {error.strerror}.") from None
+    if is_directory:
         raise ConfigError(f"ledger.url: {path} is a directory. Name a file in it.")
-    if not path.parent.is_dir():
+    if not has_place:
         raise ConfigError(f"ledger.url: there is no directory {path.parent}. Make it, or correct ledger.url.")
 
 

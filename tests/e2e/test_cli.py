@@ -599,7 +599,7 @@ def test_an_unforeseen_error_says_where_and_nothing_of_what_it_was_about(
     said = capsys.readouterr().err
     assert ended.value.code == 70
     assert "ValueError" in said
-    assert "test_cli.py:" in said
+    assert "configuration.py:" in said
     assert "Robin" not in said
     assert "Traceback" not in said
 

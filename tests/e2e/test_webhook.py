@@ -111,8 +111,11 @@ def test_without_an_address_from_outside_metriport_is_told_none(here: Machine) -
     elsewhere = here.metriport_url.replace("127.0.0.1", "0.0.0.0")  # noqa: S104  # this machine by another name
     result = here.run("webhook", "setup", "--print", METRIPORT__BASE_URL=elsewhere)
 
+    shown = here.run("webhook", "status", METRIPORT__BASE_URL=elsewhere)
+
     assert "web.public_url is not set" in str(result.exception)
-    assert not any(one.path == "/settings" for one in here.metriport.requests)
+    assert "enabled" in shown.stdout
+    assert not any((one.method, one.path) == ("POST", "/settings") for one in here.metriport.requests)
 
 
 def test_without_a_place_for_the_key_nothing_is_done(here: Machine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import datetime
 from typing import Any, Final
@@ -18,6 +19,7 @@ from tests.virtual.loop import run
 from tests.virtual.site import Site, site
 from tests.virtual.sqlite import image_of, in_thread_engine
 
+ELSEWHERE: Final = {"display": "intake@direct.lakeside.example"}
 SEND: Final = ("POST", "/medical/v1/message")
 ENDS: Final = {
     "completed": ("completed", End.COMPLETED, 1),
@@ -178,11 +180,13 @@ def test_where_nothing_can_tell_whether_it_went_that_is_found_out_first(payload:
         ),
         pytest.param({"topic": {"text": "Referral, please"}}, id="subject line"),
         pytest.param({"subject": {"reference": "Patient/cedar"}}, id="another patient"),
+        pytest.param({"recipient": [ELSEWHERE]}, id="another place"),
     ],
 )
 @pytest.mark.parametrize("after", [0.0, 60.0, 190.0])
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside another in doubt"])
 def test_where_nothing_can_tell_an_edit_does_not_send_it_a_second_time(
-    edit: dict[str, Any], after: float
+    edit: dict[str, Any], after: float, *, beside: bool
 ) -> None:
     async def scenario() -> Site:
         async with site(started=False, doorbell=False) as clinic:
@@ -195,6 +199,11 @@ def test_where_nothing_can_tell_an_edit_does_not_send_it_a_second_time(
             await clinic.passes(30)
             await clinic.stop()
             await clinic.lose_ledger()
+            if beside:
+                clinic.fhir.add_fault("GET", "/Communication/other/_history", "501", times=1000)
+                clinic.write(communication(id="other", status="on-hold", topic={"text": "other"}))
+                clinic.write(communication(id="other", topic={"text": "other"}))
+                await clinic.passes(2)
             clinic.write({**stale, **(edit if not after else {})})
             await clinic.start()
             await clinic.passes(after)
@@ -206,10 +215,70 @@ def test_where_nothing_can_tell_an_edit_does_not_send_it_a_second_time(
     clinic = run(scenario())
 
     ended = clinic.communication("referral")
-    elsewhere = "subject" in edit and not after
-    assert (ended["status"], len(clinic.metriport.messages)) == (
-        ("completed", 2) if elsewhere else ("on-hold", 1)
-    )
+    sent = [message for message in clinic.metriport.messages if message.subject != "other"]
+    # Nobody can know that it once was another patient's.
+    unknowable = "subject" in edit and not after
+    assert (ended["status"], len(sent)) == (("completed", 2) if unknowable else ("on-hold", 1))
+
+
+def test_a_subject_that_goes_back_and_forth_in_doubt_sends_nothing_twice() -> None:
+    """Another message for the patient that it had in between is in doubt as well, and settled before."""
+
+    async def scenario() -> Site:
+        async with site(started=False, doorbell=False) as clinic:
+            stage(clinic)
+            link = {"system": PATIENT_ID, "value": SANDBOX_PATIENTS[1].id}
+            clinic.write(patient(id="cedar", identifier=[link]))
+            cedar, maple = ({"subject": {"reference": f"Patient/{one}"}} for one in ("cedar", "maple"))
+            stale = clinic.write(communication(**cedar))
+            for id in ("other", "referral"):
+                clinic.fhir.add_fault("GET", f"/Communication/{id}/_history", "501", times=1000)
+            await clinic.start()
+            await clinic.passes(30)
+            await clinic.stop()
+            await clinic.lose_ledger()
+            clinic.write(communication(id="other", status="on-hold", topic={"text": "other"}))
+            clinic.write(communication(id="other", topic={"text": "other"}))
+            await clinic.passes(2)
+            clinic.write({**stale, **maple})
+            await clinic.start()
+            await clinic.passes(60)
+            clinic.write({**clinic.communication("referral"), **cedar})
+            await clinic.passes(1500)
+            return clinic
+
+    clinic = run(scenario())
+
+    assert sorted(message.subject for message in clinic.metriport.messages) == ["Referral", "other"]
+    assert clinic.communication("referral")["status"] == "on-hold"
+
+
+def test_what_was_only_suspected_to_have_gone_goes_as_its_author_wants_it_by_then() -> None:
+    def file(text: str) -> dict[str, Any]:
+        data = base64.b64encode(text.encode()).decode()
+        return {"contentAttachment": {"contentType": "text/plain", "data": data}}
+
+    async def scenario() -> Site:
+        async with site(started=False, doorbell=False) as clinic:
+            stage(clinic)
+            clinic.fhir.add_fault("GET", "/Communication/referral/_history", "501", times=1000)
+            clinic.write(communication(topic={"text": "draft"}))
+            clinic.write(communication(payload=[file("old")]))
+            await clinic.start()
+            await clinic.passes(60)
+            assert clinic.communication("referral")["status"] == "in-progress"
+            new = {"recipient": [ELSEWHERE], "payload": [file("new")]}
+            clinic.write({**clinic.communication("referral"), **new})
+            await clinic.passes(900)
+            return clinic
+
+    clinic = run(scenario())
+
+    [sent] = clinic.metriport.messages
+    [document] = sent.attachments
+    assert sent.destination == "intake@direct.lakeside.example"
+    assert clinic.metriport.documents[document].data == b"new"
+    assert clinic.communication("referral")["status"] == "completed"
 
 
 @pytest.mark.parametrize("history", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -13,6 +14,8 @@ from adapter.domain.ranking import Rank
 from adapter.domain.transmission import State
 from adapter.pipelines.outbound.queue import Queue
 from adapter.simulators.http import Request, Response
+from adapter.worker import Rhythm
+from tests.integration.canary import overhearing
 from tests.integration.people import communication, stage
 from tests.virtual.loop import run
 from tests.virtual.site import LedgerFault, Site, site
@@ -165,6 +168,56 @@ def test_while_the_lane_stands_still_nobody_looks_again_and_again_for_what_may_g
 
     assert looked[0] < 3600
     assert {one["status"] for one in clinic.fhir.resources("Communication")} == {"completed"}
+
+
+@pytest.mark.parametrize("messages", [1, 3, 5])
+def test_that_nothing_may_be_sent_is_one_alarm_however_few_wait(messages: int) -> None:
+    def forbidden(request: Request, _now: datetime) -> Response | None:
+        return Response(status=403) if (request.method, request.path) == SEND else None
+
+    async def scenario() -> list[str | None]:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.stand_in(clinic.metriport, forbidden)
+            for number in range(messages):
+                clinic.write(communication(id=f"m-{number}"))
+            adapter = await clinic.start()
+            for _ in range(30):
+                await clinic.passes(60)
+                stopped.append(adapter.worker.lane.stopped)
+            return stopped
+
+    stopped: list[str | None] = []
+    with overhearing(style="json") as heard:
+        run(scenario())
+
+    assert all(stopped)
+    said = [json.loads(line)["event"] for line in heard.lines()]
+    assert (said.count("lane.stopped"), said.count("lane.goes-on")) == (1, 0)
+
+
+def test_a_claim_that_could_not_be_written_is_tried_again_soon_however_rarely_is_swept() -> None:
+    def once(request: Request, _now: datetime) -> Response | None:
+        if request.method != "PUT" or not request.path.endswith("/Communication/referral") or said:
+            return None
+        said.append("refused")
+        return NOT_NOW
+
+    said: list[str] = []
+
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.stand_in(clinic.fhir, once)
+            await clinic.start(rhythm=Rhythm(sweep=600.0))
+            await clinic.passes(40)
+            clinic.write(communication())
+            await clinic.passes(30)
+            return clinic
+
+    clinic = run(scenario())
+
+    assert (said, len(clinic.metriport.messages)) == (["refused"], 1)
 
 
 def test_what_waits_beside_the_lane_is_kept_whatever_the_ledger_says() -> None:

@@ -503,7 +503,7 @@ def test_a_message_that_comes_too_slowly_gives_its_place_to_others() -> None:
     clinic = at(visit, rhythm=LONG)
 
     assert seen == ["ordinary"]
-    assert ["did not come whole in time" in task["description"] for task in _tasks(clinic)] == [True] * 6
+    assert ["takes too long" in task["description"] for task in _tasks(clinic)] == [True] * 6
 
 
 def _broken_mapping(folder: Path, _patch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ async def arrive(context: Context, delivery: Delivery) -> bool:
     except Unusable as error:
         await give_up(context, delivery, str(error))
     except TimeoutError:
-        late = Withheld("Fetching it: it did not come whole in time; it is tried again later.", applied=False)
+        late = Withheld("Fetching and writing it takes too long; it is tried again later.", applied=False)
         await _later_and_told(context, delivery, late)
     except ConfigError:
         raise

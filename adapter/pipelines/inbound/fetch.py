@@ -155,17 +155,34 @@ async def _asked_for(
 async def _linked(
     context: Context, link: str, *, most_bytes: int
 ) -> AsyncIterator[tuple[Spooled, str | None]]:
+    no_room: Temporary | None = None
     async with AsyncExitStack() as stack:
         try:
             async with context.web.stream(link, most_bytes=most_bytes, seconds=_SECONDS) as fetched:
-                spooled = await stack.enter_async_context(context.spool(fetched.chunks))
+                try:
+                    spooled = await stack.enter_async_context(context.spool(_coming(fetched.chunks)))
+                except Withheld:
+                    raise
+                except Temporary as error:
+                    no_room = error
+                    raise
         except NotGiven as error:
             raise LinkDead(str(error)) from None
         except Rejected as error:
             raise Unusable(str(error)) from None
         except Temporary as error:
+            if error is no_room:
+                raise
             raise Withheld(str(error), retry_at=error.retry_at, applied=False) from None
         yield spooled, fetched.content_type
+
+
+async def _coming(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in chunks:
+            yield chunk
+    except Temporary as error:
+        raise Withheld(str(error), retry_at=error.retry_at, applied=False) from None
 
 
 async def _unbase64(source: Inside) -> AsyncIterator[bytes]:

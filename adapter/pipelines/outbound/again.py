@@ -12,7 +12,7 @@ from adapter.domain.resource import Resource, instant, obj, version_of
 from adapter.domain.transmission import Transmission
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.patient import find_subject
-from adapter.pipelines.outbound.prepare import Plan, render, texts_of
+from adapter.pipelines.outbound.prepare import Plan, complete, plan, render, texts_of
 from adapter.pipelines.outbound.recipient import Address, find_address
 from adapter.ports.fhir import History
 
@@ -51,6 +51,18 @@ async def recall(context: Context, row: Transmission, present: Resource | None) 
     if send is None or not _is_claimed(row, send):
         return Recalled(patient=patient, since=since)
     return Recalled(patient=send.patient, send=send, version=version, since=since)
+
+
+async def plan_anew(context: Context, communication: Resource, *, round: int) -> Send | None:
+    """The call that the Communication makes as it is now; `None` when it makes none.
+
+    Raises:
+        Temporary, Rejected: a neighbour could not answer.
+        MappingError: a template is wrong.
+    """
+    planned = await plan(context, communication, round=round)
+    send = planned if isinstance(planned, Reason) else await complete(context, planned)
+    return None if isinstance(send, Reason) else send
 
 
 def _is_claimed(row: Transmission, send: Send | None) -> bool:

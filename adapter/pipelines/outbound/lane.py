@@ -78,6 +78,7 @@ class Lane:
     _not_before: float = 0.0
     _pauses: int = 0
     _doubts_from: float = 0.0
+    _by_doubt: bool = False
     _turn: int = 0
     aside: Aside = field(default_factory=Aside)
     stopped: str | None = None
@@ -266,11 +267,14 @@ class Lane:
         now = self.context.clock.boot()
         if self.stopped is None and now >= self._doubts_from:
             self._doubts_from = now + _DOUBT_SECONDS
-            self._say_stopped(await self.context.messages.refusal())
+            why = await self.context.messages.refusal()
+            if why is not None and self.stopped is None:
+                self._say_stopped(why)
+                self._by_doubt = True
 
     async def look_again(self) -> None:
-        """While nothing is on its way, no send tells that the account is taken again."""
-        if self.stopped is not None and await self.context.messages.is_open():
+        """What a doubt stopped goes on as soon as the account is taken again, though nothing is to be sent."""
+        if self._by_doubt and await self.context.messages.is_open() and self._by_doubt:
             self._say_stopped(None)
 
     def _pause(self, seconds: float) -> None:
@@ -281,6 +285,7 @@ class Lane:
 
     def _say_stopped(self, why: str | None) -> None:
         """One line when the lane stops, one when it goes on."""
+        self._by_doubt = False
         if why and not self.stopped:
             _log.error("lane.stopped", why=why, advice="it goes on by itself once that is mended")
         elif self.stopped and not why:

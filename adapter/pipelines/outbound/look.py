@@ -178,7 +178,9 @@ async def look(context: Context, sighting: Sighting) -> Wish | None:
     row = await context.ledger.open(sighting.id, round=decision.round, rank=rank, now=context.clock.now())
     if row is None:
         return None
-    row = replace(row, rank=replace(row.rank, priority=rank.priority))  # as urgent as it is now
+    row = replace(
+        row, rank=replace(row.rank, priority=rank.priority)
+    )  # as urgent as it is by now, for this time
     may_have_gone = not marks_on(communication) and not past.whole
     return Wish(communication=communication, row=row, may_have_gone=may_have_gone)
 

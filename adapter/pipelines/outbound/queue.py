@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from adapter.domain.ranking import Rank, goes_next
 from adapter.pipelines.outbound.look import Sighting
@@ -45,7 +45,8 @@ class Queue:
         """Takes note of a sighting; one that waits already keeps its place, unless it is more urgent now."""
         waiting = self._waiting.setdefault(sighting.id, sighting)
         if sighting.rank.priority < waiting.rank.priority:
-            self._waiting[sighting.id] = sighting
+            rank = replace(waiting.rank, priority=sighting.rank.priority)
+            self._waiting[sighting.id] = replace(waiting, rank=rank)
 
     def keep_only(self, ids: Container[str]) -> None:
         """Forgets what waits and is not among these."""

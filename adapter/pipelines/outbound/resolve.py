@@ -26,7 +26,7 @@ from adapter.domain.resource import Resource, version_of
 from adapter.domain.transmission import IN_FLIGHT, STATE_OF, State, Transmission
 from adapter.domain.writeback import authors_own, edited_after
 from adapter.errors import MappingError, Rejected, Temporary
-from adapter.pipelines.outbound.again import Recalled, recall
+from adapter.pipelines.outbound.again import Recalled, plan_anew, recall
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.insist import change, present_row
 from adapter.pipelines.outbound.lane import Prepared
@@ -44,6 +44,7 @@ _log = structlog.get_logger(__name__)
 
 MOST_ATTEMPTS: Final = 2
 MOST_READINGS: Final = 20
+_UNMADE: Final = "the call that was claimed cannot be made any more"
 _NOBODY: Final = "its subject no longer leads to a patient of Metriport's"
 _ANOTHER: Final = "its subject leads to another patient of Metriport's than it did"
 _APART: Final = timedelta(seconds=30)
@@ -145,7 +146,10 @@ class Resolver:
             await self._later(doubtful, ready_at - began, event="another-in-doubt")
             return []
         cases = [found for one in account if (found := await _look(context, one))]
-        if len(cases) < len(account):
+        strayed = [one for one in cases if one.recalled.patient != patient]
+        for one in strayed:
+            await _hold(context, one, _ANOTHER)
+        if strayed or len(cases) < len(account):
             return []
         doubts = [one.doubt(context, patient) for one in cases]
         unowned = await _unowned(context, listing.messages, doubts)
@@ -233,12 +237,10 @@ class Resolver:
         if doubtful and context.policy.after_unknown == "hold":
             await _hold(context, case, "Metriport's list does not show it")
             return []
-        if case.recalled.send is None:
-            await _hold(
-                context,
-                case,
-                "Metriport's list does not show it, and the version that was claimed is not kept",
-            )
+        # Without a digest nothing was planned that may go on: what its author wants by now is.
+        send = case.recalled.send if row.digest else await plan_anew(context, present, round=row.round)
+        if send is None or send.patient != case.recalled.patient:
+            await _hold(context, case, f"Metriport's list does not show it, and {_UNMADE}")
             return []
         now = context.clock.now()
         # The FHIR server may refuse the claim, for days.
@@ -249,7 +251,7 @@ class Resolver:
         if shown is None:
             return []
         wish = Wish(communication=present, row=replace(shown, version=row.version or case.recalled.version))
-        return [Prepared(wish=wish, send=case.recalled.send, at=context.clock.boot())]
+        return [Prepared(wish=wish, send=send, at=context.clock.boot())]
 
 
 async def _doubtful(context: Context, row: Transmission) -> int:
@@ -281,7 +283,8 @@ async def witness(context: Context, message_id: str) -> None:
         account = _account(await context.ledger.of_patient(message.patient), message.destination)
         if any(row.state in IN_FLIGHT for row in account):
             return
-        cases = [case for row in account if (case := await _look(context, row))]
+        looked = [case for row in account if (case := await _look(context, row))]
+        cases = [case for case in looked if case.recalled.patient == message.patient]
     except (Rejected, MappingError) as trouble:
         _log.warning("event.not-matched", message=message_id, error=type(trouble).__name__)
         return
