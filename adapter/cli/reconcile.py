@@ -140,10 +140,12 @@ async def _step(progress: Progress, name: str, step: Awaitable[int]) -> int:
 
 async def _work_off(running: Adapter, progress: Progress) -> int:
     inbound = running.worker.inbound
-    waiting = await inbound.ledger.waiting(now=inbound.clock.now(), limit=_MOST, kind=RECEIVED)
+    # What is put off from now on is for `run` to try again.
+    until = inbound.clock.now()
+    waiting = await inbound.ledger.waiting(now=until, limit=_MOST, kind=RECEIVED)
     bar = progress.add_task("received messages", total=len(waiting) or 1)
     done = 0
-    while batch := await inbound.ledger.waiting(now=inbound.clock.now(), limit=_BATCH, kind=RECEIVED):
+    while batch := await inbound.ledger.waiting(now=until, limit=_BATCH, kind=RECEIVED):
         dead = []
         for delivery in batch:
             if not await arrive(inbound, delivery):

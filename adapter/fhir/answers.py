@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final
 
@@ -20,6 +20,8 @@ LONGEST_ISSUE: Final = 300
 
 _BLANK: Final = re.compile(r"[\s\x00-\x1f\x7f]+")
 _GONE: Final = 410
+_STATUS: Final = re.compile(r"[1-5]\d\d")
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +115,15 @@ def error_in(answer: Answer, *, what: str, now: datetime) -> AdapterError | None
                 retry_at=wire.retry_at(answer.headers.get("retry-after"), now=now),
                 applied=other is Meaning.TEMPORARY,
             )
+
+
+def error_of_entry(response: Mapping[str, Any], *, what: str) -> AdapterError | None:
+    """The error that a response in a Bundle's entry is, if it is one; none of it where it states no status."""
+    status = _STATUS.match(str(response.get("status", "")))
+    if status is None or meaning_of(int(status[0])) is Meaning.GOOD:
+        return None
+    body = simplejson.dumps(response.get("outcome") or {}).encode()
+    return error_in(Answer(status=int(status[0]), body=body), what=what, now=_NEVER)
 
 
 def _absent(answer: Answer, *, what: str) -> AdapterError:

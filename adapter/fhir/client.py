@@ -11,10 +11,10 @@ import httpx
 
 from adapter.domain.attachment import MOST_BYTES
 from adapter.domain.episode import Hear, nobody_hears
-from adapter.domain.resource import Resource, local_reference
+from adapter.domain.resource import Resource, items, local_reference, obj
 from adapter.errors import AdapterError, ConfigError, Conflict, Rejected, Temporary
 from adapter.fhir import binary, capabilities, own, wire
-from adapter.fhir.answers import is_absent
+from adapter.fhir.answers import error_of_entry, is_absent
 from adapter.fhir.capabilities import Capabilities
 from adapter.fhir.transport import CONTENT_TIMEOUT, Reply, Transport, grouped
 from adapter.ports.fhir import History, Place, Presence
@@ -81,11 +81,19 @@ class FhirClient:
     async def locate(self, type: str, id: str) -> Place:
         """Where the resource is that was created under this id of the adapter's own; 410 says that it was deleted."""
         if self.assigns_ids:
-            found = [str(one["id"]) async for one in self.search(type, own.criteria(id))]
+            matches = [one async for one in self.search(type, own.criteria(id))]
+            found = [str(one["id"]) for one in matches if own.bears(one, id)]
+            if matches and not found:
+                raise Temporary(
+                    f"GET {type}: a search by identifier finds what does not have it. If this stays so, switch the "
+                    "search parameter identifier on."
+                )
             presence = Presence.THERE if found else Presence.UNSEEN
             return Place(presence=presence, id=min(found, default=id))
+        path = wire.location(type, id)
         try:
-            await self._fhir.request("GET", wire.location(type, id))
+            reply = await self._fhir.request("GET", path)
+            wire.resource(reply.value, what=f"GET {path}", type=type, id=id)
         except Rejected as error:
             if not is_absent(error):
                 raise
@@ -104,7 +112,7 @@ class FhirClient:
         """
         if self.assigns_ids:
             reply = await self._fhir.request("POST", "", data=own.posts(resources), patience=CONTENT_TIMEOUT)
-            return own.ids(_bundle(reply), resources, base_url=self.base_url)
+            return own.ids(_carried_out(reply), resources, base_url=self.base_url)
         try:
             await self._put_all(resources, if_match=wire.etag(_NO_VERSION))
         except (Conflict, Rejected) as refusal:
@@ -249,7 +257,7 @@ class FhirClient:
 
     async def transaction(self, bundle: Resource) -> Resource:
         """Carries the whole transaction out, or nothing of it; the server's response Bundle."""
-        return _bundle(await self._fhir.request("POST", "", data=bundle))
+        return _carried_out(await self._fhir.request("POST", "", data=bundle))
 
     async def search(
         self, type: str, parameters: Sequence[tuple[str, str]]
@@ -331,8 +339,19 @@ def _raise_unless_conditional(refusal: Conflict | Rejected) -> None:
         raise refusal
 
 
-def _bundle(reply: Reply) -> Resource:
-    return wire.resource(reply.value, what="POST a transaction", type="Bundle")
+def _carried_out(reply: Reply) -> Resource:
+    """The response Bundle. Some servers go through the entries one by one and say in each how that went.
+
+    Raises:
+        Conflict, Rejected, Temporary: as the first entry says that was not carried out.
+    """
+    what = "POST a transaction"
+    bundle = wire.resource(reply.value, what=what, type="Bundle")
+    for entry in items(bundle.get("entry")):
+        error = error_of_entry(obj(entry.get("response")), what=what)
+        if error is not None:
+            raise error
+    return bundle
 
 
 def _path(resource: Resource) -> str:

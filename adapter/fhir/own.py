@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from adapter.domain.canonical import OWN_ID
-from adapter.domain.resource import Resource, entries, items, local_reference, obj
+from adapter.domain.resource import Resource, entries, identifiers, items, local_reference, obj
 from adapter.errors import Temporary
 
 _BLOCK: Final = 3 << 14  # bytes that make base64 without padding
@@ -21,6 +21,11 @@ _BLOCK: Final = 3 << 14  # bytes that make base64 without padding
 def criteria(id: str) -> list[tuple[str, str]]:
     """The search for what was created under that id of ours."""
     return [("identifier", f"{OWN_ID}|{id}")]
+
+
+def bears(resource: Mapping[str, Any], id: str) -> bool:
+    """Whether the resource was created under that id of ours."""
+    return id in identifiers(resource, OWN_ID)
 
 
 def puts(resources: Sequence[Resource], *, if_match: str | None) -> Resource:

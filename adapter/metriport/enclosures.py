@@ -51,6 +51,7 @@ def of_communication(told: Resource, entries: Sequence[Entry]) -> Iterator[Enclo
             yield _enclosure(parts.source(attachment, told, None), attachment)
         if reference:
             yield from parts.of_reference(reference)
+    parts.leave_to_others()
     yield from parts.rest()
 
 
@@ -87,6 +88,18 @@ class _Parts:
             yield _named(None if named.startswith("#") else _last(named))
         elif id(target) not in self._taken:
             yield from self._of_target(target)
+
+    def leave_to_others(self) -> None:
+        """What messages that are quoted beside this one refer to is theirs."""
+        for _, other in self.entries:
+            if other is self.told or other.get("resourceType") != "Communication":
+                continue
+            for part in items(other.get("payload")):
+                attached, referred = obj(part.get("contentAttachment")), obj(part.get("contentReference"))
+                holder = self._find(text(referred.get("reference")) or "", other)
+                urls = [attached.get("url"), *(one.get("url") for one in attachments_of(holder or {}))]
+                files = (self._find(text(url) or "", holder or other, only="Binary") for url in urls)
+                self._taken.update({id(one): one for one in (holder, *files) if one is not None})
 
     def rest(self) -> Iterator[Enclosure]:
         """Documents first: the Binaries that they refer to are theirs."""

@@ -53,7 +53,7 @@ class MetriportMail(Deliveries):
             rows = obj(page).get("messages")
             if not isinstance(rows, list):
                 raise Temporary(f"{doing}: the answer is no list of messages.", applied=False)
-            for listed in filter(None, map(_listed, items(rows))):
+            for listed in filter(None, (_listed(row, direction) for row in items(rows))):
                 at = listed.message.sent_at
                 descending = descending and at is not None and (last is None or at < last)
                 last = at
@@ -95,7 +95,9 @@ class MetriportMail(Deliveries):
         return obj(wire.read_json(found.body))
 
 
-def _listed(row: Mapping[str, Any]) -> Listed | None:
+def _listed(row: Mapping[str, Any], direction: Direction) -> Listed | None:
+    if text(row.get("direction")) not in {None, direction.value}:
+        return None  # it was not asked for
     found = wire.read_message(row)
     raw = simplejson.dumps(row, ensure_ascii=True, use_decimal=True).encode("ascii")
     return Listed(message=found, row=raw) if found else None

@@ -481,7 +481,7 @@ def test_an_unforeseen_error_in_the_step_of_one_message_is_said_and_the_step_tak
             await clinic.passes(3.1)
             clinic.fhir.add_fault("PUT", "/Communication/", "503", times=4)
             await clinic.passes(12)
-            clinic.ledger_faults.append(LedgerFault(method="all_of", error=KeyError("Maple"), times=1))
+            clinic.ledger_faults.append(LedgerFault(method="all_of", error=KeyError("Maple"), times=6))
             await clinic.passes(200)
             return clinic
 

@@ -87,7 +87,7 @@ def _known_as(delivery: Delivery) -> str:
 
 def _name_of(context: Context, delivery: Delivery) -> str:
     """What a message that cannot be had is called: by its id, else by what the call names, which likely is its id."""
-    notice = context.read.notice(delivery.body)
+    notice = context.read.notice(delivery.body) if delivery.message is None else None
     return (notice.named if notice else None) or _known_as(delivery)
 
 

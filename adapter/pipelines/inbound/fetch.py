@@ -43,7 +43,8 @@ async def content_of(context: Context, delivery: Delivery) -> AsyncIterator[Rece
         Withheld: it cannot be had now.
         LinkDead, Unusable: it cannot be had by the links that there are.
     """
-    notice = context.read.notice(delivery.body)
+    # What only the list told of is no call, however much it looks like one, and larger than one may be.
+    notice = context.read.notice(delivery.body) if delivery.message is None else None
     if notice is None:
         yield _listed(context, delivery)
         return
@@ -75,6 +76,7 @@ def _listed(context: Context, delivery: Delivery) -> Received:
 
 async def _first_message(context: Context, stack: AsyncExitStack, notice: Notice) -> Received:
     failure: AdapterError = Unusable("what is behind the link of a received message is no message")
+    withheld: Withheld | None = None
     for link in notice.links:
         linked = _linked(context, link, most_bytes=context.policy.most_content_bytes)
         try:
@@ -83,10 +85,13 @@ async def _first_message(context: Context, stack: AsyncExitStack, notice: Notice
             # A fresh link may bring what one that is dead stood for.
             failure = failure if isinstance(failure, LinkDead) else error
             continue
+        except Withheld as error:
+            withheld = error  # another one may bring it now
+            continue
         received = context.read.content(spooled, named=notice.named)
         if received is not None:
             return received
-    raise failure
+    raise withheld or failure
 
 
 @asynccontextmanager

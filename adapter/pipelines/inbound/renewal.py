@@ -115,13 +115,13 @@ async def fetch_missed(context: Context, *, since: datetime) -> int:
     Raises:
         Temporary: the ledger does not answer.
     """
-    found, trouble = 0, None
+    found, trouble, now = 0, None, context.clock.now()
     try:
         missed = [call async for call in context.mail.calls(since=since) if call.missed]
     except (Temporary, Rejected) as error:
         missed, trouble = [], error
     calls = [
-        _Call(id=one.id, at=one.at or context.clock.now())
+        _Call(id=one.id, at=min(one.at or now, now))  # some clocks say anything
         for one in missed
         if not await context.ledger.of_call(one.id)
     ]
@@ -148,6 +148,7 @@ async def fetch_missed(context: Context, *, since: datetime) -> int:
 
 async def _ask_around(context: Context, dead: Sequence[Delivery]) -> None:
     """All calls around the oldest dead one; those that are newer than that stay dead, and their turn comes next."""
+    now = context.clock.now()
     tries = max(delivery.tries for delivery in dead)
     # A message that only the list told of may have been sent long before its call was made.
     span = min(_SPAN * 2**tries, _LONGEST_SPAN)
@@ -155,7 +156,7 @@ async def _ask_around(context: Context, dead: Sequence[Delivery]) -> None:
     dead = [delivery for delivery in dead if delivery.received_at <= oldest + span]
     try:
         around = [
-            _Call(id=call.id, at=call.at or oldest, tries=tries + 1)
+            _Call(id=call.id, at=min(call.at or oldest, now), tries=tries + 1)
             async for call in context.mail.calls(since=oldest - _BEFORE)
             if call.at is None or call.at <= oldest + span + _BEFORE
         ]
