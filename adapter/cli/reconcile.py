@@ -139,18 +139,21 @@ async def _step(progress: Progress, name: str, step: Awaitable[int]) -> int:
 
 
 async def _work_off(running: Adapter, progress: Progress) -> int:
+    """Tries each once, those that are made anew meanwhile included; what cannot be had now is for `run` to try again."""
     inbound = running.worker.inbound
-    # What is put off from now on is for `run` to try again.
-    until = inbound.clock.now()
-    waiting = await inbound.ledger.waiting(now=until, limit=_MOST, kind=RECEIVED)
+    waiting = await inbound.ledger.waiting(now=inbound.clock.now(), limit=_MOST, kind=RECEIVED)
     bar = progress.add_task("received messages", total=len(waiting) or 1)
-    done = 0
-    while batch := await inbound.ledger.waiting(now=until, limit=_BATCH, kind=RECEIVED):
+    tried: set[str] = set()
+    while True:
+        most = _BATCH + len(tried)
+        found = await inbound.ledger.waiting(now=inbound.clock.now(), limit=most, kind=RECEIVED)
+        batch = [one for one in found if one.delivery_id not in tried]
+        if not batch:
+            return len(tried)
         dead = []
         for delivery in batch:
             if not await arrive(inbound, delivery):
                 dead.append(delivery)
             progress.advance(bar)
         await renew(inbound, dead)
-        done += len(batch)
-    return done
+        tried.update(one.delivery_id for one in batch)
