@@ -231,6 +231,7 @@ def test_a_file_that_becomes_corrupt_ends_the_process(path: Path) -> None:
         ("missing/ledger.db", "there is no directory {}/missing"),
         ("directory", "{}/directory is a directory"),
         ("locked.db", "{}/locked.db.lock cannot be opened"),
+        (f"{'long' * 100}/ledger.db", "cannot be looked at: File name too long"),
     ],
 )
 def test_a_place_that_cannot_be_used_is_named(tmp_path: Path, name: str, said: str) -> None:
