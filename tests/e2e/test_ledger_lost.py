@@ -16,6 +16,7 @@ from tests.e2e.machine import exit_code, machine, wait_until
 from tests.integration.people import communication, patient
 from tests.neighbours import postgresql
 from tests.neighbours.postgresql import Postgresql
+from tests.neighbours.simulator import free_port
 from tests.neighbours.tunnel import tunnel
 
 
@@ -98,7 +99,7 @@ def test_a_second_process_ends_with_a_sentence(tmp_path: Path) -> None:
     with machine(tmp_path) as here, here.process("run") as first:
         wait_until((tmp_path / "ledger.sqlite3-wal").exists, seconds=180)
 
-        second = here.run("run", WEB__PORT="0")
+        second = here.run("run", WEB__PORT=str(free_port()))
 
         assert first.poll() is None
     assert exit_code(second.exception) == 2
