@@ -244,9 +244,11 @@ def inbound_of(context: Context, settings: Settings, *, mail: Mail, web: Web) ->
 
 def _notice(raw: bytes) -> Notice | None:
     event = webhook.read(raw)
-    if not isinstance(event, webhook.ReceivedEvent):
-        return None
-    return Notice(links=event.links, patient=event.patient, external_id=event.external_id, named=event.named)
+    return (
+        Notice(links=event.links, patient=event.patient, external_id=event.external_id, named=event.named)
+        if isinstance(event, webhook.ReceivedEvent)
+        else None
+    )
 
 
 def _received(content: Spooled, *, named: str | None) -> Received | None:

@@ -74,11 +74,9 @@ def check_place(path: Path) -> None:
         ConfigError: it cannot.
     """
     try:
-        is_directory, has_place = path.is_dir(), path.parent.is_dir()
+        has_place = path.parent.is_dir()
     except OSError as error:
         raise ConfigError(f"ledger.url: {path} cannot be looked at: {error.strerror}.") from None
-    if is_directory:
-        raise ConfigError(f"ledger.url: {path} is a directory. Name a file in it.")
     if not has_place:
         raise ConfigError(f"ledger.url: there is no directory {path.parent}. Make it, or correct ledger.url.")
 

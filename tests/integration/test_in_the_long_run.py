@@ -12,6 +12,7 @@ import pytest
 
 from adapter.domain.ranking import Rank
 from adapter.domain.transmission import State
+from adapter.errors import ConfigError
 from adapter.pipelines.outbound.queue import Queue
 from adapter.simulators.http import Request, Response
 from adapter.worker import Rhythm
@@ -246,3 +247,22 @@ def test_what_waits_beside_the_lane_is_kept_whatever_the_ledger_says() -> None:
     clinic = run(scenario())
 
     assert [clinic.communication(id)["status"] for id in ("bad", "good")] == ["completed", "completed"]
+
+
+def test_a_ledger_that_is_replaced_while_something_waits_beside_the_lane_ends_the_process() -> None:
+    async def scenario() -> BaseException | None:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.stand_in(
+                clinic.metriport,
+                lambda asked, _: Response(status=403) if (asked.method, asked.path) == SEND else None,
+            )
+            clinic.write(communication())
+            await clinic.start()
+            await clinic.passes(400)
+            replaced = ConfigError("the ledger file was replaced")
+            clinic.ledger_faults.append(LedgerFault(method="intend", error=replaced, times=10_000))
+            await clinic.passes(900)
+            return await clinic.ended()
+
+    assert isinstance(run(scenario()), ConfigError)

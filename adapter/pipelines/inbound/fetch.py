@@ -44,9 +44,10 @@ async def content_of(context: Context, delivery: Delivery) -> AsyncIterator[Rece
         LinkDead, Unusable: it cannot be had by the links that there are.
     """
     # What only the list told of is no call, however much it looks like one, and larger than one may be.
-    notice = context.read.notice(delivery.body) if delivery.message is None else None
+    listed = context.read.listed(delivery.body) if delivery.message is not None else None
+    notice = context.read.notice(delivery.body) if listed is None else None
     if notice is None:
-        yield _listed(context, delivery)
+        yield listed or _listed(context, delivery)
         return
     if not notice.links:
         raise Unusable("a call that tells of a received message has no link to it")
@@ -160,34 +161,17 @@ async def _asked_for(
 async def _linked(
     context: Context, link: str, *, most_bytes: int
 ) -> AsyncIterator[tuple[Spooled, str | None]]:
-    no_room: Temporary | None = None
     async with AsyncExitStack() as stack:
         try:
             async with context.web.stream(link, most_bytes=most_bytes, seconds=_SECONDS) as fetched:
-                try:
-                    spooled = await stack.enter_async_context(context.spool(_coming(fetched.chunks)))
-                except Withheld:
-                    raise
-                except Temporary as error:
-                    no_room = error
-                    raise
+                spooled = await stack.enter_async_context(context.spool(fetched.chunks))
         except NotGiven as error:
             raise LinkDead(str(error)) from None
         except Rejected as error:
             raise Unusable(str(error)) from None
         except Temporary as error:
-            if error is no_room:
-                raise
             raise Withheld(str(error), retry_at=error.retry_at, applied=False) from None
         yield spooled, fetched.content_type
-
-
-async def _coming(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in chunks:
-            yield chunk
-    except Temporary as error:
-        raise Withheld(str(error), retry_at=error.retry_at, applied=False) from None
 
 
 async def _unbase64(source: Inside) -> AsyncIterator[bytes]:

@@ -229,7 +229,7 @@ def test_a_file_that_becomes_corrupt_ends_the_process(path: Path) -> None:
     ("name", "said"),
     [
         ("missing/ledger.db", "there is no directory {}/missing"),
-        ("directory", "{}/directory is a directory"),
+        ("directory", "{}/directory cannot be opened"),
         ("locked.db", "{}/locked.db.lock cannot be opened"),
         (f"{'long' * 100}/ledger.db", "cannot be looked at: File name too long"),
     ],
