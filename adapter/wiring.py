@@ -243,10 +243,9 @@ def inbound_of(context: Context, settings: Settings, *, mail: Mail, web: Web) ->
 
 
 def _notice(raw: bytes) -> Notice | None:
-    event = webhook.read(raw)
     return (
         Notice(links=event.links, patient=event.patient, external_id=event.external_id, named=event.named)
-        if isinstance(event, webhook.ReceivedEvent)
+        if isinstance(event := webhook.read(raw), webhook.ReceivedEvent)
         else None
     )
 
