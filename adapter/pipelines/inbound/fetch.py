@@ -45,12 +45,12 @@ async def content_of(context: Context, delivery: Delivery) -> AsyncIterator[Rece
     """
     # What only the list told of is no call, however much it looks like one, and larger than one may be.
     listed = context.read.listed(delivery.body) if delivery.message is not None else None
-    notice = context.read.notice(delivery.body) if listed is None else None
-    if notice is None:
-        yield listed or _listed(context, delivery)
+    if listed is not None:
+        yield listed
         return
-    if not notice.links:
-        raise Unusable("a call that tells of a received message has no link to it")
+    notice = context.read.notice(delivery.body)
+    if notice is None or not notice.links:
+        raise Unusable("a call that tells of a received message has no message in it, and no link to one")
     async with AsyncExitStack() as stack:
         received = await _first_message(context, stack, notice)
         told, called = (received.patient, received.external_id), (notice.patient, notice.external_id)
@@ -65,14 +65,6 @@ async def content_of(context: Context, delivery: Delivery) -> AsyncIterator[Rece
 def _agreed(told: str | None, called: str | None) -> str | None:
     """The id that message and call tell; none when they disagree."""
     return None if told and called and told != called else told or called
-
-
-def _listed(context: Context, delivery: Delivery) -> Received:
-    """A message that no call told of: its row in Metriport's list is all there is."""
-    received = context.read.listed(delivery.body)
-    if received is None:
-        raise Unusable("a call that tells of a received message has no message in it")
-    return received
 
 
 async def _first_message(context: Context, stack: AsyncExitStack, notice: Notice) -> Received:
