@@ -62,8 +62,10 @@ def _search(guard: str, *, until: int) -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--of", choices=_LISTS, default="random")
-    parser.add_argument("--from", dest="start", type=int, default=0, help="the number of the first story")
-    parser.add_argument("--until", type=int, default=200_000, help="the number of the last story")
+    parser.add_argument(
+        "--from", dest="start", type=int, default=0, help="the number of the first seed, or ground"
+    )
+    parser.add_argument("--until", type=int, default=200_000, help="the number after the last")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, help="play the story of this seed alone and print it")
     parser.add_argument("--without", choices=MUTATIONS, help="a guard of the protocol")

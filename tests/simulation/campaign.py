@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,11 +16,14 @@ import structlog
 
 from tests.simulation import exhaustive
 from tests.simulation.history import Outcome, play
-from tests.simulation.story import Story, drawn
+from tests.simulation.story import drawn
 
 _SILENT: Final = 50
-# For each process, before what was reached is kept. Of a list most need not be played.
-_AT_ONCE: Final = {"random": 500, "singles": 500, "pairs": 30_000}
+_AT_ONCE: Final = {
+    "random": 500,
+    "singles": 2,
+    "pairs": 2,
+}  # for each process, before what was reached is kept
 KINDS: Final = ("lost", "doubled", "unexpected", "spacing", "ends")
 
 
@@ -81,29 +83,32 @@ class Figures:
         ]
 
 
-def stories(*, start: int, step: int, of: str = "random") -> Iterator[Story]:
-    """Every `step`-th story from `start` on: of the random ones without end, or of one of the exhaustive lists.
+def length(of: str) -> int | None:
+    """How many numbers there are; of random ones there is no end."""
+    return None if of == "random" else len(exhaustive.grounds(of.partition("/")[2]))
 
-    Of a list, a part is named by its scenario: `pairs/received`.
+
+def histories(numbers: Iterable[int], *, of: str, some: int | None = None) -> Iterator[Outcome]:
+    """What those of the numbers come to: one history of each seed, or all of each ground of an exhaustive list.
+
+    Of a list, a part is named by its scenario: `pairs/received`; `some` is how many crashes are tried where it branches.
     """
     if of == "random":
-        return (drawn(seed) for seed in itertools.count(start, step))
+        yield from (play(drawn(seed)) for seed in numbers)
+        return
     name, _, scenario = of.partition("/")
-    every = {"singles": exhaustive.singles, "pairs": exhaustive.pairs}[name](scenario)
-    return itertools.islice(every, start, None, step)
+    every = {"singles": exhaustive.singles, "pairs": exhaustive.pairs}[name]
+    grounds = exhaustive.grounds(scenario)
+    for number in numbers:
+        yield from every(grounds[number], most=some)
 
 
-def played(plan: Iterator[Story], *, seconds: float | None = None, most: int | None = None) -> Figures:
-    """Plays them until the time is over, or so many."""
+def played(plan: Iterator[Outcome], *, seconds: float | None = None) -> Figures:
+    """The figures of all, or of those that the time is enough for."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_SILENT))
     ends = time.monotonic() + seconds if seconds is not None else None
-    figures, over = Figures(), set[str]()
-    for story in itertools.islice(plan, most):
-        if not over.isdisjoint(story.series):
-            continue
-        outcome = play(story)
-        if outcome.missed:
-            over.update(story.series[len(story.strikes) - outcome.missed :][:1])
+    figures = Figures()
+    for outcome in plan:
         figures.add(outcome)
         if ends is not None and time.monotonic() >= ends:
             break
@@ -111,29 +116,15 @@ def played(plan: Iterator[Story], *, seconds: float | None = None, most: int | N
 
 
 def side_by_side(
-    *,
-    processes: int,
-    start: int,
-    of: str,
-    seconds: float | None = None,
-    step: int = 1,
-    most: int | None = None,
+    numbers: Sequence[int], *, processes: int, of: str, seconds: float | None = None, some: int | None = None
 ) -> Figures:
-    """The same in several processes, each with every n-th story."""
+    """The same in several processes, each with every n-th number."""
     context = multiprocessing.get_context("spawn")
     workers = []
     for place in range(processes):
         ours, theirs = context.Pipe()
-        share = None if most is None else len(range(place, most, processes))
-        worker = context.Process(
-            target=_work,
-            args=(
-                theirs,
-                {"start": start + place * step, "step": processes * step, "of": of},
-                seconds,
-                share,
-            ),
-        )
+        plan = {"numbers": numbers[place::processes], "of": of, "some": some}
+        worker = context.Process(target=_work, args=(theirs, plan, seconds))
         worker.start()
         theirs.close()
         workers.append((worker, ours))
@@ -144,14 +135,14 @@ def side_by_side(
     return figures
 
 
-def _work(results: Connection, plan: dict[str, Any], seconds: float | None, most: int | None) -> None:
-    results.send(played(stories(**plan), seconds=seconds, most=most))
+def _work(results: Connection, plan: dict[str, Any], seconds: float | None) -> None:
+    results.send(played(histories(**plan), seconds=seconds))
 
 
 def go_on(
     state: Path, *, of: str, until: int, processes: int, start: int = 0
 ) -> Iterator[tuple[int, Figures]]:
-    """Plays stories from number `start` up to `until`, a few at a time; tells how far that is and the figures of all.
+    """Plays from number `start` up to `until`, a few at a time; tells how far that is and the figures of all.
 
     `state` remembers both by list and start, what went wrong as well: broken off, it goes on there.
     """
@@ -162,9 +153,10 @@ def go_on(
     if name in reached:
         at, figures = reached[name]["at"], Figures.of(reached[name]["figures"])
         yield at, figures
+    until = min(until, length(of) or until)
     while at < until:
         count = min(_AT_ONCE[of.partition("/")[0]] * processes, until - at)
-        part = side_by_side(processes=processes, start=at, of=of, most=count)
+        part = side_by_side(range(at, at + count), processes=processes, of=of)
         at += count
         figures.join(part)
         state.write_text(json.dumps({**reached, name: {"at": at, "figures": figures.kept()}}))

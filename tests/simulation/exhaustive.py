@@ -1,22 +1,18 @@
-"""Small scenarios in full: every pair of crash operations, after every fault of the POST.
+"""Small scenarios in full: every crash, and every pair of crashes, after every fault of the POST.
 
 Of a message that comes in: after every fault of the first link.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-from itertools import product
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
+from tests.simulation.history import Outcome, play
 from tests.simulation.operations import CONTENT, FAULTS, POST, POST_FAULTS
 from tests.simulation.story import POINTS, Arrival, Letter, Point, Story, Strike
-
-# More than any of them comes to. In a series the numbers rise, and the first that is not reached ends it.
-_MOST: Final = 170
-# A crash after an answer is one before the next operation, but for what was done in between: both are tried.
-_AROUND: Final[tuple[Point, ...]] = ("before", "applied")
 
 _ONE: Final = Letter(id="letter-0", text="one", at=0.0)
 SCENARIOS: Final[dict[str, tuple[Letter | Arrival, ...]]] = {
@@ -30,51 +26,75 @@ SCENARIOS: Final[dict[str, tuple[Letter | Arrival, ...]]] = {
 _DIALECTS: Final = {"documented": "docs"}  # the others speak the SDK's
 
 
-def singles(of: str = "") -> Iterator[Story]:
-    """Every crash at every point of every operation, after every fault; of one scenario, or of all."""
-    for scenario, fault in _grounds(of):
-        for operation in range(1, _MOST + 1):
-            for point in POINTS:
-                strikes = [Strike(operation=operation, point=point)]
-                yield _story(scenario, fault, strikes, series=(f"{scenario}/{fault}",))
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """A small scenario and what becomes of its first POST, or of its first link."""
+
+    scenario: str
+    fault: str
+
+    def story(self, *strikes: Strike) -> Story:
+        """What happens there when that strikes; its name tells all of it."""
+        parts = SCENARIOS[self.scenario]
+        struck = "+".join(f"{one.operation}-{one.point}" for one in strikes)
+        story = Story(
+            name="/".join(filter(None, (self.scenario, self.fault, struck))),
+            seed=1,
+            letters=tuple(part for part in parts if isinstance(part, Letter)),
+            arrivals=tuple(part for part in parts if isinstance(part, Arrival)),
+            strikes=strikes,
+            absence=5.0,
+            dialect=_DIALECTS.get(self.scenario, "sdk"),
+        )
+        met = POST if story.letters else CONTENT
+        return story if self.fault == "none" else replace(story, faults={met: (self.fault,)})
 
 
-def pairs(of: str = "") -> Iterator[Story]:
-    """Every pair of crash operations, after every fault; of one scenario, or of all."""
-    for scenario, fault in _grounds(of):
-        for first in range(1, _MOST + 1):
-            for point, then in product(_AROUND, _AROUND):
-                for second in range(first + 1, _MOST + 1):
-                    strikes = [Strike(operation=first, point=point), Strike(operation=second, point=then)]
-                    ground = f"{scenario}/{fault}"
-                    yield _story(
-                        scenario, fault, strikes, series=(ground, f"{ground}/{first}-{point}/{then}")
-                    )
+def grounds(of: str = "") -> Sequence[Ground]:
+    """Those of one scenario, or of all."""
+    return [
+        Ground(scenario=scenario, fault=fault)
+        for scenario, parts in SCENARIOS.items()
+        for fault in (POST_FAULTS if isinstance(parts[0], Letter) else ("none", *FAULTS[CONTENT]))
+        if of in {"", scenario}
+    ]
+
+
+def singles(ground: Ground, *, most: int | None = None) -> Iterator[Outcome]:
+    """Every crash at every point of every operation; or so many of them."""
+    alone = play(ground.story())
+    every = [
+        Strike(operation=operation, point=point)
+        for operation in range(1, alone.operations + 1)
+        for point in POINTS
+    ]
+    yield from (play(ground.story(strike)) for strike in _some(every, most, ground))
+
+
+def pairs(ground: Ground, *, most: int | None = None) -> Iterator[Outcome]:
+    """Every pair of crashes, those first that strike alone; or so many after so many of them.
+
+    Crashes that would leave behind the same world at the same time are one: `Outcome.crashes`.
+    """
+    alone = play(ground.story())
+    yield alone
+    for first in _some(alone.crashes, most, ground):
+        once = play(ground.story(first))
+        yield once
+        later = [crash for crash in once.crashes if crash.operation > first.operation]
+        yield from (play(ground.story(first, second)) for second in _some(later, most, ground))
+
+
+def _some(every: Sequence[Strike], most: int | None, ground: Ground) -> Sequence[Strike]:
+    if most is None or most >= len(every):
+        return every
+    return random.Random(f"{ground}").sample(every, most)
 
 
 def named(name: str) -> Story:
     """The story of that name."""
-    return next(story for stories in (singles(), pairs()) for story in stories if story.name == name)
-
-
-def _grounds(of: str) -> Iterator[tuple[str, str]]:
-    for scenario, parts in SCENARIOS.items():
-        faults = POST_FAULTS if isinstance(parts[0], Letter) else ("none", *FAULTS[CONTENT])
-        if of in {"", scenario}:
-            yield from ((scenario, fault) for fault in faults)
-
-
-def _story(scenario: str, fault: str, strikes: list[Strike], *, series: tuple[str, ...]) -> Story:
-    parts = SCENARIOS[scenario]
-    story = Story(
-        name=f"{scenario}/{fault}/{'+'.join(f'{one.operation}-{one.point}' for one in strikes)}",
-        seed=1,
-        series=series,
-        letters=tuple(part for part in parts if isinstance(part, Letter)),
-        arrivals=tuple(part for part in parts if isinstance(part, Arrival)),
-        strikes=tuple(strikes),
-        absence=5.0,
-        dialect=_DIALECTS.get(scenario, "sdk"),
-    )
-    met = POST if story.letters else CONTENT
-    return story if fault == "none" else replace(story, faults={met: (fault,)})
+    scenario, fault, *struck = name.split("/")
+    points: dict[str, Point] = {point: point for point in POINTS}
+    parts = (one.partition("-") for one in "+".join(struck).split("+") if one)
+    strikes = [Strike(operation=int(number), point=points[point]) for number, _, point in parts]
+    return Ground(scenario=scenario, fault=fault).story(*strikes)

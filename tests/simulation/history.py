@@ -22,7 +22,7 @@ from adapter.simulators import fhir, metriport
 from tests.simulation.authors import Authors
 from tests.simulation.clinicians import Clinicians
 from tests.simulation.oracle import Judgement, judge
-from tests.simulation.story import Shock, Story
+from tests.simulation.story import Shock, Story, Strike
 from tests.simulation.theatre import Theatre, furnish_ledgers
 from tests.virtual.loop import VirtualClock, run
 from tests.virtual.site import ADAPTER_URL, API_KEY, FHIR_URL, METRIPORT_URL, SECRET
@@ -36,7 +36,10 @@ _PLAYS: Final = itertools.count(1)
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one history came to; `digest` is equal for equal histories. `missed` strikes came after its end."""
+    """What one history came to; `digest` is equal for equal histories.
+
+    Each of `crashes` would have left behind another world than the one before it, or the same at another time.
+    """
 
     story: Story
     judgement: Judgement
@@ -44,7 +47,7 @@ class Outcome:
     covered: set[tuple[str, str]] = field(repr=False)
     operations: int
     strikes: int
-    missed: int
+    crashes: list[Strike] = field(repr=False)
     seconds: float
 
     @property
@@ -134,9 +137,9 @@ async def _play(story: Story, longest_seconds: float) -> Outcome:
         judgement=judgement,
         transcript=stage.transcript,
         covered=stage.covered,
-        operations=stage.operations,
+        operations=len(stage.operations),
         strikes=stage.strikes,
-        missed=stage.missed,
+        crashes=stage.crashes,
         seconds=loop.time(),
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from tests.virtual.looks import READS
+
 # Looks for work that come round by themselves: nothing depends on one of them.
 IDLE: Final = frozenset({"due", "waiting", "is_as_given", "is_waiting", "take", "leave", "by_message"})
 
@@ -69,6 +71,12 @@ def of_fhir(method: str, path: str) -> str:
 def of_ledger(method: str) -> str:
     """The kind of a call of the ledger."""
     return f"ledger {method}"
+
+
+def changes(kind: str) -> bool:
+    """Whether an operation of that kind may leave another world behind."""
+    read = kind.removeprefix("ledger ") in READS if kind.startswith("ledger ") else "GET " in kind
+    return not read
 
 
 def faults_of(kind: str) -> tuple[str, ...]:

@@ -99,14 +99,10 @@ class Story:
 
     What `refused` names, Metriport's firewall refuses for so many seconds from the first POST of that letter on. The FHIR
     server keeps the last `history` versions only, where that is given. `dialect` is Metriport's.
-
-    It belongs to each `series` in turn, a wide one first. As they go on the strikes fall later: when all of them, or all
-    but the first, came after the end of one story, so they would in all the rest of the first series, or the second.
     """
 
     name: str
     seed: int
-    series: tuple[str, ...] = ()
     letters: tuple[Letter, ...] = ()
     arrivals: tuple[Arrival, ...] = ()
     faults: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

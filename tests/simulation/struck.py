@@ -39,7 +39,7 @@ class StruckLine(Line):
             return self._plain(asked, request)
         to_metriport = self.world is stage.metriport
         kind = (operations.of_metriport if to_metriport else operations.of_fhir)(asked.method, asked.path)
-        number, strikes = stage.next()
+        number, strikes = stage.next(kind)
         fault, seconds = self._fault(kind, strikes)
         points: dict[str, float] = {strike.point: strike.seconds for strike in strikes if strike.point}
         if fault and fault.startswith("kill:"):
@@ -216,7 +216,7 @@ class StruckStore:
 
     def _what_strikes(self, kind: str) -> tuple[set[Point], list[str]]:
         stage = self._theatre
-        number, strikes = stage.next()
+        number, strikes = stage.next(kind)
         points = {strike.point for strike in strikes if strike.point}
         faults = [
             strike.fault or operations.drawn_fault(kind, strike.choice)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.simulation.campaign import KINDS, go_on, side_by_side
+from tests.simulation.campaign import KINDS, go_on, length, side_by_side
+from tests.simulation.exhaustive import Ground, named
+from tests.simulation.history import Outcome, play
+from tests.simulation.story import Strike
 
 RANDOM_SECONDS = float(os.environ.get("ADAPTER_SIMULATION_SECONDS", "20"))
 _KNOWN = 3000  # stories that `make simulate` has played: new ones are for it to find
@@ -17,10 +23,16 @@ _ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    ("of", "stride", "seconds"), [("singles", 97, 12), ("pairs", 4973, 10), ("random", 1, RANDOM_SECONDS)]
+    ("of", "some", "seconds"), [("singles", 2, 12), ("pairs", 2, 20), ("random", None, RANDOM_SECONDS)]
 )
-def test_no_history_loses_or_doubles_a_message(of: str, stride: int, seconds: float, say: list[str]) -> None:
-    figures = side_by_side(processes=1, start=0, of=of, step=stride, seconds=seconds, most=_KNOWN)
+def test_no_history_loses_or_doubles_a_message(
+    of: str, some: int | None, seconds: float, say: list[str]
+) -> None:
+    known = list(range(length(of) or _KNOWN))
+    if some:
+        random.Random(1).shuffle(known)
+
+    figures = side_by_side(known, processes=1, of=of, some=some, seconds=seconds)
 
     say += [f"{of}: {line}" for line in figures.lines()]
     say.append(
@@ -59,3 +71,32 @@ def test_a_seed_is_the_same_history_whatever_else_is_different(seed: str) -> Non
     }
 
     assert len(shown) == 1
+
+
+def test_a_crash_that_is_left_out_ends_like_the_one_before_it() -> None:
+    ground = Ground(scenario="one", fault="drop")
+    alone = play(ground.story())
+    counted = {(crash.operation, crash.point) for crash in alone.crashes}
+    ends = list[tuple[bool, tuple[str, ...]]]()
+    for operation in range(1, alone.operations + 1):
+        for point in ("before", "wire", "applied"):
+            outcome = play(ground.story(Strike(operation=operation, point=point)))
+            ends.append(((operation, point) in counted, _told(outcome)))
+
+    assert 0 < len(counted) < len(ends)
+    for (_, before), (is_counted, told) in itertools.pairwise(ends):
+        assert is_counted or told == before
+
+
+def _told(outcome: Outcome) -> tuple[str, ...]:
+    """What happened at Metriport, and how it ended: without times, operations and the ends of ids."""
+    happened = (line[12:] for line in outcome.transcript if "#" not in line)
+    return tuple(re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}", "", line) for line in happened)
+
+
+def test_a_story_is_found_by_its_name() -> None:
+    strikes = Strike(operation=17, point="applied"), Strike(operation=20, point="before")
+    story = Ground(scenario="twins", fault="429:7").story(*strikes)
+
+    assert named(story.name) == story
+    assert named("one/none") == Ground(scenario="one", fault="none").story()

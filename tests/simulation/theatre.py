@@ -17,7 +17,7 @@ from adapter.ledger.tables import transmissions
 from adapter.simulators.http import Call, Neighbour, Request, Response
 from adapter.wiring import Adapter
 from adapter.worker import Rhythm
-from tests.simulation.operations import POST
+from tests.simulation.operations import POST, changes
 from tests.simulation.story import Letter, Story, Strike
 from tests.simulation.struck import NOBODY, StruckLine, StruckStore
 from tests.virtual.looks import Looks
@@ -25,6 +25,7 @@ from tests.virtual.loop import LIFE, Life, VirtualClock
 from tests.virtual.site import Line, Site, _answered
 from tests.virtual.sqlite import empty_image, image_of, in_thread_engine
 
+_MOMENT: Final = 1.0
 _SHOWN_AFTER: Final = timedelta(minutes=5)  # the list's lag, and as much again for clocks and slow answers
 
 
@@ -86,7 +87,7 @@ class Theatre(Site):
     ends: dict[str, tuple[datetime, str]] = field(default_factory=dict)
     transcript: list[str] = field(default_factory=list)
     covered: set[tuple[str, str]] = field(default_factory=set)
-    operations: int = 0
+    operations: list[tuple[str, float]] = field(default_factory=list)
     strikes: int = 0
     pending: int = 0
     failures: list[str] = field(default_factory=list)
@@ -100,6 +101,7 @@ class Theatre(Site):
         self.letters = {letter.id: letter for letter in self.story.letters}
         self.latency = lambda: self.numbers.random() * self.story.slowness
         self._ordered = {kind: list(faults) for kind, faults in self.story.faults.items()}
+        self._met: set[int] = set()
         self._planned: dict[int, list[Strike]] = {}
         for strike in self.story.strikes:
             self._planned.setdefault(strike.operation, []).append(strike)
@@ -120,20 +122,38 @@ class Theatre(Site):
 
     # Operations
 
-    def next(self) -> tuple[int, list[Strike]]:
-        """Counts one operation; gives its number and what strikes it."""
-        self.operations += 1
-        return self.operations, self._planned.pop(self.operations, [])
+    def next(self, kind: str) -> tuple[int, list[Strike]]:
+        """Notes one operation; gives its number and what strikes it."""
+        self.operations.append((kind, self.clock.loop.time()))
+        number = len(self.operations)
+        return number, self._planned.pop(number, [])
 
     @property
-    def missed(self) -> int:
-        """How many strikes there were no operations for."""
-        return sum(map(len, self._planned.values()))
+    def crashes(self) -> list[Strike]:
+        """Every crash there might have been that leaves another world behind, or the same at another time.
+
+        A process that dies takes nothing with it but what it had in mind. So a crash before an operation is the one after
+        the last change, unless time has passed since, or the operation's fault is used up by it; and after a look, it is
+        the one before it.
+        """
+        found, before = list[Strike](), -_MOMENT
+        for number, (kind, at) in enumerate(self.operations, start=1):
+            if at - before >= _MOMENT or number in self._met:
+                found.append(Strike(operation=number, point="before"))
+            if changes(kind):
+                if not kind.startswith("ledger "):
+                    found.append(Strike(operation=number, point="wire"))
+                found.append(Strike(operation=number, point="applied"))
+            before = at
+        return found
 
     def ordered(self, kind: str) -> str | None:
         """What the story has in store for the next operation of that kind."""
         faults = self._ordered.get(kind)
-        return faults.pop(0) if faults else None
+        if not faults:
+            return None
+        self._met.add(len(self.operations))
+        return faults.pop(0)
 
     def cover(self, kind: str, fault: str) -> None:
         """Notes that the fault struck an operation of that kind."""
