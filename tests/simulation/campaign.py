@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from multiprocessing.connection import Connection
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -88,55 +89,38 @@ def length(of: str) -> int | None:
     return None if of == "random" else len(exhaustive.grounds(of.partition("/")[2]))
 
 
-def histories(numbers: Iterable[int], *, of: str, some: int | None = None) -> Iterator[Outcome]:
-    """What those of the numbers come to: one history of each seed, or all of each ground of an exhaustive list.
+def histories(number: int, *, of: str, some: int | None = None) -> Iterator[Outcome]:
+    """What that number comes to: the one history of a seed, or all on a ground of an exhaustive list.
 
     Of a list, a part is named by its scenario: `pairs/received`; `some` is how many crashes are tried where it branches.
     """
-    if of == "random":
-        yield from (play(drawn(seed)) for seed in numbers)
-        return
     name, _, scenario = of.partition("/")
-    every = {"singles": exhaustive.singles, "pairs": exhaustive.pairs}[name]
-    grounds = exhaustive.grounds(scenario)
-    for number in numbers:
-        yield from every(grounds[number], most=some)
-
-
-def played(plan: Iterator[Outcome], *, seconds: float | None = None) -> Figures:
-    """The figures of all, or of those that the time is enough for."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_SILENT))
-    ends = time.monotonic() + seconds if seconds is not None else None
-    figures = Figures()
-    for outcome in plan:
-        figures.add(outcome)
-        if ends is not None and time.monotonic() >= ends:
-            break
-    return figures
+    if name == "random":
+        yield play(drawn(number))
+    else:
+        every = {"singles": exhaustive.singles, "pairs": exhaustive.pairs}[name]
+        yield from every(exhaustive.grounds(scenario)[number], most=some)
 
 
 def side_by_side(
-    numbers: Sequence[int], *, processes: int, of: str, seconds: float | None = None, some: int | None = None
+    numbers: Iterable[int], *, processes: int, of: str, seconds: float | None = None, some: int | None = None
 ) -> Figures:
-    """The same in several processes, each with every n-th number."""
-    context = multiprocessing.get_context("spawn")
-    workers = []
-    for place in range(processes):
-        ours, theirs = context.Pipe()
-        plan = {"numbers": numbers[place::processes], "of": of, "some": some}
-        worker = context.Process(target=_work, args=(theirs, plan, seconds))
-        worker.start()
-        theirs.close()
-        workers.append((worker, ours))
+    """The figures of all, played in several processes, or of those that the time is enough for."""
+    ends = time.monotonic() + seconds if seconds is not None else math.inf
     figures = Figures()
-    for worker, ours in workers:
-        figures.join(ours.recv())
-        worker.join()
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        for part in pool.imap_unordered(partial(_played, of=of, some=some, ends=ends), numbers):
+            figures.join(part)
     return figures
 
 
-def _work(results: Connection, plan: dict[str, Any], seconds: float | None) -> None:
-    results.send(played(histories(**plan), seconds=seconds))
+def _played(number: int, *, of: str, some: int | None, ends: float) -> Figures:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_SILENT))
+    figures = Figures()
+    plan = histories(number, of=of, some=some)
+    while time.monotonic() < ends and (outcome := next(plan, None)):
+        figures.add(outcome)
+    return figures
 
 
 def go_on(
