@@ -20,11 +20,8 @@ from tests.simulation.history import Outcome, play
 from tests.simulation.story import drawn
 
 _SILENT: Final = 50
-_AT_ONCE: Final = {
-    "random": 500,
-    "singles": 2,
-    "pairs": 2,
-}  # for each process, before what was reached is kept
+# For each process, before what was reached is kept.
+_AT_ONCE: Final = {"random": 500, "singles": 4, "pairs": 4}
 KINDS: Final = ("lost", "doubled", "unexpected", "spacing", "ends")
 
 
