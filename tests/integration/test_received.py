@@ -692,6 +692,22 @@ def test_dead_links_are_asked_for_again() -> None:
     assert clinic.fhir.resources("Task") == []
 
 
+@pytest.mark.parametrize("times", [1, 8])
+def test_what_is_no_message_is_asked_for_again(times: int) -> None:
+    """Seen a few times, that is no reason to ask a person, even while the list cannot be read."""
+
+    async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("GET", "/medical/v1/message", "500", times=10_000)
+        clinic.metriport.add_fault("GET", "/_files", "malformed", times=times)
+        clinic.metriport.receive(clinic.clock.now(), **message())
+        await clinic.passes(900)
+
+    clinic = at(visit)
+
+    assert [len(contents(clinic, one)) for one in inbound(clinic)] == [2]
+    assert clinic.fhir.resources("Task") == []
+
+
 def test_a_message_that_cannot_be_had_is_told_to_a_person_once() -> None:
     async def visit(clinic: Site) -> None:
         clinic.metriport.add_fault("GET", "/_files", "url-expired", times=10_000)

@@ -392,10 +392,14 @@ def test_a_message_that_came_by_the_list_after_it_was_given_up_needs_nobody_any_
     """Its call told of it by name only, and what was behind the link was no message."""
 
     async def visit(clinic: Site) -> None:
+        clinic.metriport.add_fault("GET", "/medical/v1/message", "list-empty", times=10_000)
         clinic.metriport.receive(clinic.clock.now(), **message(attachments=None))
         _answers(clinic, "/_files/", Response(status=200, body=b"{}"))
-        await clinic.passes(60)
-        assert [one["status"] for one in _lost(clinic)] == ["requested"]
+        await clinic.passes(2 * HOUR)
+        [asked] = _lost(clinic)
+        assert asked["status"] == "requested"
+        assert "what is behind the link of a received message is no message" in asked["description"]
+        clinic.metriport.clear_faults()
         await clinic.passes(1500)
 
     clinic = at(visit, rhythm=LONG)

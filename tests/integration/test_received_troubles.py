@@ -425,7 +425,7 @@ def test_the_question_about_a_call_without_an_id_is_closed_when_its_message_come
             },
         }
         clinic.metriport.announce("message.received", clinic.clock.now(), body=body)
-        await clinic.passes(30)
+        await clinic.passes(2 * HOUR)
         assert [task["status"] for task in _tasks(clinic)] == ["requested"]
         good[0] = True
         clinic.metriport.announce("message.received", clinic.clock.now(), body=body)
@@ -469,8 +469,9 @@ def test_of_several_messages_in_a_content_the_one_that_is_told_of_counts() -> No
 def test_of_several_messages_in_a_content_none_is_guessed() -> None:
     async def visit(clinic: Site) -> None:
         await _content(clinic, _bundle(_communication(1), _communication(2)), patientId=KNOWN)
+        await clinic.passes(2 * HOUR)
 
-    clinic = at(visit)
+    clinic = at(visit, rhythm=LONG)
 
     assert inbound(clinic) == []
     assert [task["code"]["coding"][0]["code"] for task in _tasks(clinic)] == ["fix-data"]

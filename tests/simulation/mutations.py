@@ -138,10 +138,11 @@ def _any_list(patch: Patch) -> None:
 
 
 def _seen_is_done(patch: Patch) -> None:
-    async def once(self: Inbox, delivery: Delivery) -> None:
-        if delivery.delivery_id not in seen:
-            seen.add(delivery.delivery_id)
-            await keep(self, delivery)
+    async def once(self: Inbox, delivery: Delivery) -> str:
+        if delivery.delivery_id in seen:
+            return delivery.delivery_id
+        seen.add(delivery.delivery_id)
+        return await keep(self, delivery)
 
     seen: set[str] = set()
     keep = Inbox.keep
@@ -172,5 +173,7 @@ MUTATIONS: Final = {
     "known-ids-of-a-listing": Mutation(
         without=_any_list, stories=("list-without-what-is-known",), seed=49846
     ),
-    "reopened-delivery": Mutation(without=_seen_is_done, stories=("given-up-and-told-again",), seed=4603),
+    "reopened-delivery": Mutation(
+        without=_seen_is_done, stories=("spoiled-until-the-link-is-dead",), seed=16843
+    ),
 }

@@ -90,9 +90,9 @@ NAMED: Final = {
             faults={POST: ("none", "apply-then-drop"), LISTING: ("list-empty",) * 10},
         ),
         _story(
-            "given-up-and-told-again",
-            arrivals=(Arrival(at=1.0, fault="webhook-again"),),
-            faults={CONTENT: ("malformed",), LISTING: ("500",) * 60},
+            "spoiled-until-the-link-is-dead",
+            arrivals=(Arrival(at=1.0),),
+            faults={CONTENT: ("malformed",) * 8, LISTING: ("500",) * 60},
         ),
     )
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from tests.simulation.operations import CLAIM, CONTENT, LISTING, POST, POST_FAULTS
@@ -155,7 +155,7 @@ def drawn(seed: int) -> Story:
         )
         for _ in range(numbers.choice([0, 0, 0, 1, 1, 2]))
     ]
-    return Story(
+    story = Story(
         name=f"seed {seed}",
         seed=seed,
         letters=letters,
@@ -176,6 +176,8 @@ def drawn(seed: int) -> Story:
         faults=_runs(numbers),
         dialect=numbers.choice(DIALECTS),
     )
+    spoiled = story.faults.get(CONTENT, ()) * numbers.choice([1, 1, 8])
+    return replace(story, faults={**story.faults, CONTENT: spoiled}) if spoiled else story
 
 
 def _letters(numbers: random.Random) -> tuple[Letter, ...]:

@@ -29,6 +29,7 @@ _log = structlog.get_logger(__name__)
 _FIRST_PAUSE: Final = timedelta(seconds=5)
 _LONGEST_PAUSE: Final = timedelta(minutes=10)
 _LONGEST_OUTAGE_PAUSE: Final = timedelta(minutes=2)
+MOST_TRIES: Final = 16  # eight fresh links, each after a longer pause: one to two hours
 _ACCESS: Final = frozenset({401, 403})  # every message's trouble, and said elsewhere
 _TOLD_AFTER: Final = timedelta(hours=1)
 _LONGEST_SECONDS: Final = 600.0  # for all of a message: others wait for its place
@@ -53,7 +54,7 @@ async def arrive(context: Context, delivery: Delivery) -> bool:
                     await _write(context, delivery, received)
     except LinkDead as error:
         _log.info("delivery.links-dead", delivery=delivery.delivery_id, detail=str(error))
-        return await _wait_for_links(context, delivery)
+        return await _wait_for_links(context, delivery, str(error))
     except Unusable as error:
         await give_up(context, delivery, str(error))
     except TimeoutError:
@@ -66,7 +67,7 @@ async def arrive(context: Context, delivery: Delivery) -> bool:
     return True
 
 
-async def _wait_for_links(context: Context, delivery: Delivery) -> bool:
+async def _wait_for_links(context: Context, delivery: Delivery, why: str) -> bool:
     name = _name_of(context, delivery)
     try:
         if name != _known_as(delivery) and await _is_there(context, delivery, name):
@@ -74,9 +75,13 @@ async def _wait_for_links(context: Context, delivery: Delivery) -> bool:
     except (Temporary, Conflict, Rejected) as error:
         await later(context, delivery, error)
         return True
-    if is_fresh(delivery):
+    if not is_fresh(delivery):
+        await pause(context, delivery, "links-dead")
+        return True
+    if delivery.tries < MOST_TRIES:
         return False
-    await pause(context, delivery, "links-dead")
+    all_of_them = f"neither its links nor those that Metriport made anew bring it ({why.rstrip('.')})"
+    await give_up(context, delivery, all_of_them)
     return True
 
 

@@ -24,7 +24,7 @@ ANY_TYPE: Final = "application/octet-stream"
 
 
 class LinkDead(AdapterError):
-    """A link has ended, or leads nowhere: a fresh one may bring what it stood for."""
+    """A link has ended, leads nowhere, or brings no message: a fresh one may bring what it stood for."""
 
 
 class Withheld(Temporary):
@@ -32,7 +32,7 @@ class Withheld(Temporary):
 
 
 class Unusable(AdapterError):
-    """What came is no message, or no attachment that can be kept: a fresh link would bring the same."""
+    """What came cannot be kept, or may not be fetched: a fresh link would bring the same."""
 
 
 @asynccontextmanager
@@ -68,15 +68,14 @@ def _agreed(told: str | None, called: str | None) -> str | None:
 
 
 async def _first_message(context: Context, stack: AsyncExitStack, notice: Notice) -> Received:
-    failure: AdapterError = Unusable("what is behind the link of a received message is no message")
+    failures: list[AdapterError] = []
     withheld: Withheld | None = None
     for link in notice.links:
         linked = _linked(context, link, most_bytes=context.policy.most_content_bytes)
         try:
             spooled, _ = await stack.enter_async_context(linked)
         except (LinkDead, Unusable) as error:
-            # A fresh link may bring what one that is dead stood for.
-            failure = failure if isinstance(failure, LinkDead) else error
+            failures.append(error)
             continue
         except Withheld as error:
             withheld = error  # another one may bring it now
@@ -84,7 +83,10 @@ async def _first_message(context: Context, stack: AsyncExitStack, notice: Notice
         received = context.read.content(spooled, named=notice.named)
         if received is not None:
             return received
-    raise withheld or failure
+        # Seen once, that proves little: a storage's bad day and a proxy's page look the same.
+        failures.append(LinkDead("what is behind the link of a received message is no message"))
+    # A fresh link may bring what one that is dead stood for.
+    raise withheld or next((one for one in failures if isinstance(one, LinkDead)), failures[0])
 
 
 @asynccontextmanager

@@ -11,13 +11,12 @@ from typing import Final
 import structlog
 
 from adapter.errors import Rejected, Temporary
-from adapter.pipelines.inbound.arrivals import give_up, is_fresh, later, pause
+from adapter.pipelines.inbound.arrivals import MOST_TRIES, is_fresh, later, pause
 from adapter.pipelines.inbound.context import RECEIVED, Context
 from adapter.ports.ledger import Delivery
 
 _log = structlog.get_logger(__name__)
 
-_MOST_TRIES: Final = 16  # eight fresh links, each after a longer pause: about an hour and a half
 _BEFORE: Final = timedelta(minutes=5)  # a call was made some time before it came in here, by another clock
 _SPAN: Final = timedelta(hours=1)  # calls from so long around a dead one are asked for together
 _LONGEST_SPAN: Final = timedelta(days=1)
@@ -62,10 +61,7 @@ async def renew(context: Context, dead: Sequence[Delivery]) -> None:
         for one in waiting
         if one not in dead and one.message is None and is_fresh(one) and one.received_at < ended
     ]
-    for delivery in dead:
-        if delivery.tries >= _MOST_TRIES:
-            await give_up(context, delivery, "its links are dead, and so were those that Metriport made anew")
-    lasting = [one for one in [*dead, *beside] if one.tries < _MOST_TRIES]
+    lasting = [one for one in [*dead, *beside] if one.tries < MOST_TRIES]
     for delivery in lasting:
         due = context.clock.now() + MEANWHILE
         await context.ledger.later(delivery, due_at=due, note="asking again")
