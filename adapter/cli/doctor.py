@@ -128,7 +128,8 @@ async def _fhir(settings: Settings, fhir: FhirClient) -> AsyncIterator[Finding]:
         sentence=f"{settings.fhir.base_url}: FHIR {stated.fhir_version}, {stated.software or 'unnamed software'}",
     )
     for one in probed.findings:
-        bad = "failed" if one.probe in _NEEDED and one.ok is False else "warning"
+        is_needed = one.probe in _NEEDED and one.ok is False
+        bad = "failed" if is_needed or one.sentence == probed.unsafe else "warning"
         yield Finding(part=f"FHIR {one.probe.value}", level="ok" if one.ok else bad, sentence=one.sentence)
 
 

@@ -12,7 +12,6 @@ from adapter.cli.listening import listen
 from adapter.cli.root import ConfigOption, app
 from adapter.config import Settings, load
 from adapter.errors import ConfigError, Temporary
-from adapter.fhir.probe import Probe
 from adapter.telemetry import configure
 from adapter.web.server import Server
 from adapter.wiring import Adapter, adapter, wanted_subscription
@@ -39,10 +38,10 @@ async def _run(settings: Settings) -> None:
 
 
 async def work(running: Adapter) -> None:
-    """Sends and tracks, once the FHIR server has shown that it honours `If-Match`.
+    """Sends and tracks, once the FHIR server has shown what exactly-once rests on.
 
     Raises:
-        ConfigError: it does not; nothing could be claimed, so nothing may be sent.
+        ConfigError: it has not; nothing may be sent.
     """
     while True:
         try:
@@ -51,10 +50,8 @@ async def work(running: Adapter) -> None:
         except Temporary as trouble:
             _log.debug("fhir.unreachable", detail=str(trouble), next_try_seconds=_PROBE_SECONDS)
             await running.context.clock.sleep(_PROBE_SECONDS)
-    if not probed.ok(Probe.IF_MATCH):
-        # Where nothing could be created to try it on, the first finding says why.
-        tried = [one.sentence for one in probed.findings if one.probe is Probe.IF_MATCH]
-        raise ConfigError(f"fhir.base_url: {(tried or [probed.findings[0].sentence])[0]}")
+    if probed.unsafe is not None:
+        raise ConfigError(f"fhir.base_url: {probed.unsafe}")
     await asyncio.gather(running.worker.run(), running.keep_doorbell(), running.clock.keep(running.ledger))
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from adapter.domain.canonical import own_id
+from adapter.domain.canonical import OWN_ID, own_id
 from adapter.domain.inbox import patched, saved, transaction
 from adapter.domain.marker import Marker
-from adapter.domain.resource import Resource, version_of
+from adapter.domain.resource import Resource, identifiers, version_of
 from adapter.domain.rounds import PREPARATION
 from adapter.errors import AdapterError, Conflict, Rejected
 from adapter.fhir.client import FhirClient
+from adapter.fhir.own import bears, criteria
 
 _NAMES: Final = ("probe/1", "probe/2")
 _NO_CODE: Final = "no-such-code"
@@ -28,6 +29,7 @@ class Probe(StrEnum):
     IF_MATCH = "if-match"
     HISTORY = "history"
     PAGING = "paging"
+    IDENTIFIER_SEARCH = "identifier-search"
     TRANSACTION = "transaction"
     MARKER_SEARCH = "marker-search"
     STRICT_SEARCH = "strict-search"
@@ -53,6 +55,17 @@ class Probed:
     def ok(self, probe: Probe) -> bool | None:
         """What was found out about it; `None` when nothing was."""
         return next((finding.ok for finding in self.findings if finding.probe is probe), None)
+
+    @property
+    def unsafe(self) -> str | None:
+        """Why a message could go twice, or get lost; then the adapter does not start."""
+        said = {finding.probe: finding.sentence for finding in self.findings}
+        if not self.ok(Probe.IF_MATCH):
+            # Where nothing could be created to try it on, the first finding says why.
+            return said.get(Probe.IF_MATCH) or self.findings[0].sentence
+        if self.ok(Probe.UPDATE_AS_CREATE) is False and self.ok(Probe.IDENTIFIER_SEARCH) is False:
+            return said[Probe.IDENTIFIER_SEARCH]
+        return None
 
 
 async def probe(
@@ -111,6 +124,7 @@ def _own(name: str, *, text: str = "may be deleted") -> Resource:
     return {
         "resourceType": "Basic",
         "id": own_id("probe", name),
+        "identifier": [{"system": OWN_ID, "value": own_id("probe", name)}],
         "code": {"text": f"Probe of the messaging adapter ({text})"},
     }
 
@@ -122,6 +136,7 @@ async def _updates(fhir: FhirClient, made: list[Resource]) -> list[Finding]:
         await _if_match(fhir, made[0]),
         await _history(fhir, made[0]),
         await _paging(fhir, made),
+        await _identifier_search(fhir, made),
         await _transaction(fhir, made),
     ]
 
@@ -190,6 +205,33 @@ async def _paging(fhir: FhirClient, made: list[Resource]) -> Finding:
         ok=False,
         sentence=f"Of {len(ids)} resources just written, a search by page shows {len(found)}. If the server indexes "
         "later, messages start later; if it does not page, some are never found.",
+    )
+
+
+async def _identifier_search(fhir: FhirClient, made: Sequence[Resource]) -> Finding:
+    """A server that gives all ids itself, and finds others by an identifier, takes no message for new."""
+    [own] = identifiers(made[-1], OWN_ID)
+    try:
+        found = [resource async for resource in fhir.search("Basic", criteria(own))]
+    except Rejected as refused:
+        return _identifier_found(ok=False, what=f"is refused (HTTP {refused.status})")
+    if not all(bears(resource, own) for resource in found):
+        return _identifier_found(ok=False, what="finds what does not have it")
+    if not found:
+        return _identifier_found(ok=None, what="does not find at once what was just written")
+    return Finding(
+        probe=Probe.IDENTIFIER_SEARCH,
+        ok=True,
+        sentence="A search by identifier finds what has it, and nothing else.",
+    )
+
+
+def _identifier_found(*, ok: bool | None, what: str) -> Finding:
+    return Finding(
+        probe=Probe.IDENTIFIER_SEARCH,
+        ok=ok,
+        sentence=f"A search by identifier {what}. Nothing rests on it but on a server that gives all ids itself: "
+        "there each message would be lost, or there twice. Switch the search parameter identifier on.",
     )
 
 

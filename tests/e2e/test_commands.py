@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -48,23 +50,25 @@ class Careless(fhir.World):
 
     def handle(self, request: Request, now: datetime) -> Response:
         headers = {name: value for name, value in request.headers.items() if name != "if-match"}
-        return super().handle(
-            Request(
-                method=request.method,
-                path=request.path,
-                query=request.query,
-                headers=headers,
-                body=request.body,
-            ),
-            now,
-        )
+        return super().handle(replace(request, headers=headers), now)
+
+
+class Undiscerning(fhir.World):
+    """A FHIR server that gives all ids itself, and finds anything by any identifier."""
+
+    def __init__(self, *, base_url: str) -> None:
+        super().__init__(base_url=base_url, client_ids=False)
+
+    def handle(self, request: Request, now: datetime) -> Response:
+        asked = "" if request.query.startswith("identifier=") else request.query
+        return super().handle(replace(request, query=asked), now)
 
 
 @contextmanager
-def _careless() -> Iterator[str]:
+def _at(world: Callable[..., fhir.World]) -> Iterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}/fhir"
-    with serving(Careless(base_url=url), port):
+    with serving(world(base_url=url), port):
         yield url
 
 
@@ -78,12 +82,25 @@ def _ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def test_run_refuses_a_server_that_could_let_a_message_go_twice(here: Machine) -> None:
-    with _careless() as url, here.process("run", FHIR__BASE_URL=url) as process:
+    with _at(Careless) as url, here.process("run", FHIR__BASE_URL=url) as process:
         code, _, said = _ended(process)
 
     assert code == 2
     assert "ConfigError: fhir.base_url: " in said
     assert "If-Match" in said
+
+
+def test_run_refuses_a_server_that_could_lose_what_comes_in(here: Machine) -> None:
+    with _at(Undiscerning) as url:
+        with here.process("run", FHIR__BASE_URL=url) as process:
+            code, _, said = _ended(process)
+        examined = here.run("doctor", "--json", FHIR__BASE_URL=url)
+
+    assert code == 2
+    assert "ConfigError: fhir.base_url: A search by identifier finds what does not have it." in said
+    assert examined.exit_code == 1
+    levels = {one["part"]: one["level"] for one in json.loads(examined.stdout)}
+    assert levels["FHIR identifier-search"] == "failed"
 
 
 def test_run_says_why_it_could_not_even_try(here: Machine) -> None:
@@ -242,7 +259,7 @@ def test_a_demo_may_be_broken_off(here: Machine, arguments: tuple[str, ...], cod
 
 
 def test_a_demo_refuses_a_server_that_could_let_a_message_go_twice(here: Machine) -> None:
-    with _careless() as url, here.process("demo", "--once", "--fhir", url) as process:
+    with _at(Careless) as url, here.process("demo", "--once", "--fhir", url) as process:
         code, _, said = _ended(process)
 
     assert code == 2

@@ -32,6 +32,7 @@ _IDENTIFIER = _p("token", "identifier")
 _NAME_PARTS = ("name.family", "name.given", "name.prefix", "name.suffix", "name.text")
 
 OF_TYPE: dict[str, dict[str, Parameter]] = {
+    "Basic": {"identifier": _IDENTIFIER},
     "Communication": {
         "based-on": _p("reference", "basedOn"),
         "category": _p("token", "category"),

@@ -37,6 +37,17 @@ def refusing(status: int, *methods: str, path: str = "/Basic") -> Rule:
     return rule
 
 
+def showing(*resources: Resource) -> Rule:
+    """A search for Basic shows these, whatever is asked for."""
+    entries = [{"resource": resource} for resource in resources]
+
+    def rule(request: httpx.Request) -> httpx.Response | None:
+        is_search = request.method == "GET" and request.url.path.endswith("/Basic")
+        return httpx.Response(200, json={"resourceType": "Bundle", "entry": entries}) if is_search else None
+
+    return rule
+
+
 def test_a_good_server_passes_everything(server: Server) -> None:
     found = probed(server)
 
@@ -67,15 +78,9 @@ def test_a_server_that_ignores_if_match_is_found_out(server: Server) -> None:
 
 
 def test_a_server_that_gives_all_ids_itself_is_found_out(server: Server) -> None:
-    made: set[str] = set()
-
     def own_ids(request: httpx.Request) -> httpx.Response | None:
-        known = request.url.path.rsplit("/", 1)[-1] in made
-        return (
-            httpx.Response(405)
-            if request.method == "PUT" and "if-match" not in request.headers and not known
-            else None
-        )
+        is_new = request.method == "PUT" and "if-match" not in request.headers
+        return httpx.Response(405) if is_new else None
 
     found = probed(server.but(own_ids))
 
@@ -105,6 +110,14 @@ def _transactions(are_refused: Callable[[bytes], bool]) -> Rule:
         (refusing(400, "GET", path="/Communication"), Probe.MARKER_SEARCH, False, "watch.marker"),
         (refusing(400, "GET", path="/Communication"), Probe.SORT, False, "_sort is refused"),
         (refusing(400, "GET"), Probe.PAGING, False, "HTTP 400"),
+        (refusing(400, "GET", path="/Basic"), Probe.IDENTIFIER_SEARCH, False, "is refused (HTTP 400)"),
+        (showing(), Probe.IDENTIFIER_SEARCH, None, "does not find at once"),
+        (
+            showing({"resourceType": "Basic", "id": "other"}),
+            Probe.IDENTIFIER_SEARCH,
+            False,
+            "does not have it",
+        ),
         (_transactions(lambda _: True), Probe.TRANSACTION, False, "Transactions are refused"),
         (_transactions(lambda asked: b"PATCH" in asked), Probe.TRANSACTION, False, "Allow PATCH"),
         (refusing(409, "DELETE"), Probe.CLEAN_UP, False, "could not delete Basic/"),
