@@ -26,6 +26,7 @@ from adapter.pipelines.inbound.matching import apply_answers, close_settled
 from adapter.pipelines.inbound.reconcile import reconcile
 from adapter.pipelines.inbound.renewal import fetch_missed
 from adapter.pipelines.outbound import settled
+from adapter.pipelines.outbound.claim import suspect
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.lane import Lane, Prepared
 from adapter.pipelines.outbound.look import Sighting, look, mind_withdrawals, patrol, sighting_of, sweep
@@ -34,7 +35,6 @@ from adapter.pipelines.outbound.prepare import complete, plan
 from adapter.pipelines.outbound.queue import Queue
 from adapter.pipelines.outbound.resolve import Resolver
 from adapter.pipelines.outbound.track import due, each_due, is_to_write, recover
-from adapter.pipelines.outbound.unknown import suspect
 from adapter.ports.ledger import LANE
 from adapter.reception import Reception
 
@@ -371,7 +371,7 @@ class Worker:
             await park(self.context, wish, send)
             return None
         if wish.may_have_gone:
-            await suspect(self.context, wish.row, send)
+            await suspect(self.context, wish, send)
             return None
         return Prepared(wish=wish, send=send, at=at)
 

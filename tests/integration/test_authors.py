@@ -154,6 +154,34 @@ def test_preparation_after_a_failure_is_a_new_round() -> None:
     assert "statusReason" not in ended
 
 
+@pytest.mark.parametrize("trouble", ["503", "422"])
+def test_who_asks_again_before_the_failure_could_be_told_is_told_it_first(trouble: str) -> None:
+    """To ask again is for those who know how it ended. A refused write is tried again after the edit, not a day later."""
+
+    async def scenario() -> tuple[Any, Site]:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication(recipient=[{"display": FULL_MAILBOX}]))
+            await clinic.start()
+            await clinic.passes(4)
+            clinic.fhir.add_fault("PUT", "/Communication/referral", trouble, times=1)
+            await clinic.passes(3)
+            assert clinic.metriport.messages[0].status == "failed"
+            clinic.write({**clinic.communication("referral"), "status": "preparation"})
+            await clinic.passes(300)
+            told = clinic.communication("referral")
+            clinic.write({**told, "status": "preparation"})
+            await clinic.passes(300)
+            return told, clinic
+
+    told, clinic = run(scenario())
+
+    assert (told["status"], told["statusReason"]["coding"][0]["code"]) == ("stopped", "delivery-failed")
+    assert [(mark.round, mark.end) for mark in marks_on(told)] == [(1, End.FAILED)]
+    assert [mark.round for mark in marks_on(clinic.communication("referral"))] == [2, 1]
+    assert len(clinic.metriport.messages) == 2
+
+
 def test_preparation_after_completed_needs_the_resend_instruction() -> None:
     clinic = _again("completed")
 

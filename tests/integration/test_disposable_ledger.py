@@ -281,6 +281,34 @@ def test_what_was_only_suspected_to_have_gone_goes_as_its_author_wants_it_by_the
     assert clinic.communication("referral")["status"] == "completed"
 
 
+def test_what_is_taken_back_while_it_is_only_suspected_to_have_gone_stays_so() -> None:
+    """The plan goes on the version that was read, like any claim."""
+
+    async def scenario() -> Site:
+        async with site(started=False, doorbell=False) as clinic:
+            stage(clinic)
+            clinic.fhir.add_fault("GET", "/Communication/referral/_history", "501", times=1000)
+            clinic.write(communication(topic={"text": "draft"}))
+            clinic.write(communication())
+
+            def takes_back(request: Request, _now: datetime) -> Response | None:
+                if request.method == "PUT" and request.path.endswith("/Communication/referral"):
+                    end()
+                    clinic.write({**clinic.communication("referral"), "status": "not-done"})
+                return None
+
+            end = clinic.stand_in(clinic.fhir, takes_back)
+            await clinic.start()
+            await clinic.passes(900)
+            return clinic
+
+    clinic = run(scenario())
+
+    assert clinic.metriport.messages == []
+    assert clinic.communication("referral")["status"] == "not-done"
+    assert "extension" not in clinic.communication("referral")
+
+
 @pytest.mark.parametrize("history", [True, False])
 def test_a_first_version_is_sent_without_asking(history: bool) -> None:  # noqa: FBT001
     async def scenario() -> Site:

@@ -6,10 +6,11 @@ import asyncio
 import heapq
 import selectors
 from collections.abc import Coroutine, Mapping
+from contextvars import Context as Variables
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 
@@ -42,6 +43,8 @@ class Life:
             await asyncio.Event().wait()
 
 
+# A process that is killed loses its connections to the database, and whoever waits for one gets it.
+_OF_THE_SYSTEM: Final = frozenset({"AsyncConnection.close"})
 LIFE: ContextVar[Life | None] = ContextVar("life", default=None)
 
 
@@ -81,8 +84,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def run_in_executor(self, *_: Any) -> Any:  # type: ignore[override]  # whatever is asked for
         raise RuntimeError("threads have no place under a virtual clock")
 
-    def create_task(self, *arguments: Any, **options: Any) -> Any:
-        task = super().create_task(*arguments, **options)
+    def create_task(self, coro: Any, **options: Any) -> Any:
+        if getattr(coro, "__qualname__", None) in _OF_THE_SYSTEM:
+            options["context"] = Variables()
+        task = super().create_task(coro, **options)
         context = options.get("context")
         life = LIFE.get() if context is None else context.get(LIFE)
         if life is not None:

@@ -8,6 +8,7 @@ import structlog
 
 from adapter.domain.mark import Token, marks_on
 from adapter.domain.message import Send
+from adapter.domain.reasons import reason
 from adapter.domain.resource import Resource
 from adapter.domain.transmission import State, Transmission
 from adapter.domain.writeback import written
@@ -15,6 +16,7 @@ from adapter.errors import Conflict, Temporary
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.insist import change
 from adapter.pipelines.outbound.look import Wish
+from adapter.pipelines.outbound.unknown import unknown
 
 _log = structlog.get_logger(__name__)
 
@@ -39,7 +41,7 @@ async def claim(context: Context, wish: Wish, send: Send) -> Claimed | None:
         Rejected: the FHIR server refuses the write.
     """
     now = context.clock.now()
-    token = str(Token.mint(life=context.life, nonce=context.nonce(), resource_id=wish.row.communication))
+    token = _token(context, wish)
     attempt = wish.row.attempt + (wish.row.state is State.UNKNOWN)
     planned = replace(
         wish.row,
@@ -79,6 +81,35 @@ async def claim(context: Context, wish: Wish, send: Send) -> Claimed | None:
         _log.warning("claim.row-lost", communication=wish.row.communication, round=wish.row.round)
         return None
     return Claimed(row=row, send=send, communication=fresh, at=context.clock.boot())
+
+
+async def suspect(context: Context, wish: Wish, send: Send) -> None:
+    """Nothing of this wish was sent by us that we know of, and it may have gone all the same: that is found out first.
+
+    The plan has no digest: with what text it went, if it went, nobody knows. What somebody changed since it was read
+    is looked at again.
+
+    Raises:
+        Temporary, Rejected: as `claim`.
+    """
+    context.uploads.forget(wish.row.communication)
+    why = "an earlier version of it may have been sent, and the server keeps none"
+    planned = replace(
+        wish.row,
+        state=State.UNKNOWN,
+        token=_token(context, wish),
+        patient=send.patient,
+        destination=send.destination,
+        attachments=send.attachments,
+        reason=reason("outcome-unknown", why=why),
+    )
+    fresh = await _write(context, wish, planned)
+    if fresh is not None:
+        await unknown(context, wish.row, why, mark=planned.mark, patient=send.patient, communication=fresh)
+
+
+def _token(context: Context, wish: Wish) -> str:
+    return str(Token.mint(life=context.life, nonce=context.nonce(), resource_id=wish.row.communication))
 
 
 async def _write(context: Context, wish: Wish, planned: Transmission) -> Resource | None:

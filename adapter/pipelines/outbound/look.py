@@ -15,7 +15,7 @@ from adapter.domain.ranking import Rank, priority_of
 from adapter.domain.resource import Resource, instant, obj, version_of
 from adapter.domain.rounds import IN_PROGRESS, PREPARATION, Verdict, decide, is_unconfirmed
 from adapter.domain.transmission import State, Transmission
-from adapter.domain.writeback import OVERWRITTEN, authors_own, instant_text, needs_write
+from adapter.domain.writeback import OVERWRITTEN, authors_own, instant_text, needs_write, written
 from adapter.pipelines.each import each
 from adapter.pipelines.outbound.ask import say_withdrawn_late
 from adapter.pipelines.outbound.context import Context
@@ -172,7 +172,7 @@ async def look(context: Context, sighting: Sighting) -> Wish | None:
         if decision.verdict is Verdict.PUT_BACK and known is not None:
             await _put_back(context, sighting, known, communication, rows)
         return None
-    if _is_answered(rows, communication):
+    if await _has_untold_end(context, communication, rows):
         return None
     rank = sighting_of(communication, context).rank
     row = await context.ledger.open(sighting.id, round=decision.round, rank=rank, now=context.clock.now())
@@ -226,14 +226,17 @@ def _is_unconfirmed(communication: Resource, rows: Sequence[Transmission], known
     )
 
 
-def _is_answered(rows: Sequence[Transmission], communication: Resource) -> bool:
-    """Whether this very version was refused or held, and only the writing of that still waits."""
-    return (
-        bool(rows)
-        and rows[0].state in {State.REFUSED, State.HELD}
-        and rows[0].write_at is not None
-        and rows[0].version == version_of(communication)
-    )
+async def _has_untold_end(context: Context, communication: Resource, rows: Sequence[Transmission]) -> bool:
+    """Whether the newest round's end still has to be written, over which nobody can have asked again: that goes first."""
+    row = next((one for one in rows if one.state is not State.READY), None)
+    if row is None or row.mark.end is None or row.write_at is None:
+        return False
+    if written(communication, row).get("status") == PREPARATION:
+        return False  # an author asked again all the same: what was refused or held was mended
+    now = context.clock.now()
+    if is_left(row, edited_at=sighting_of(communication, context).rank.since, now=now):
+        await context.ledger.change(row, row.state, now=now, event="behind", write_at=now)
+    return True
 
 
 async def _put_back(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from adapter.domain.mark import Mark, Token
-from adapter.domain.message import Send
+from adapter.domain.mark import Mark
 from adapter.domain.reasons import reason
 from adapter.domain.resource import Resource
 from adapter.domain.transmission import State, Transmission
@@ -21,18 +20,6 @@ SETTLE: Final = timedelta(seconds=10 + 20 + 30)
 def settled_at(context: Context, since: datetime) -> datetime:
     """From when on Metriport's list tells about a send of that moment (its intent, or our first sight of its claim)."""
     return since + SETTLE + context.policy.list_lag
-
-
-async def suspect(context: Context, row: Transmission, send: Send) -> None:
-    """Nothing of this row was sent by us that we know of, and it may have gone all the same: that is found out first.
-
-    The plan has no digest: with what text it went, if it went, nobody knows.
-    """
-    context.uploads.forget(row.communication)
-    token = str(Token.mint(life=context.life, nonce=context.nonce(), resource_id=row.communication))
-    plan = Mark(round=row.round, token=token, destination=send.destination, attachments=send.attachments)
-    why = "an earlier version of it may have been sent, and the server keeps none"
-    await unknown(context, row, why, mark=plan, patient=send.patient)
 
 
 async def unknown(
