@@ -149,6 +149,13 @@ def _seen_is_done(patch: Patch) -> None:
     patch.setattr(Inbox, "keep", once)
 
 
+def _untold_ends(patch: Patch) -> None:
+    async def told(*_: Any) -> bool:
+        return False
+
+    patch.setattr(look, "_has_untold_end", told)
+
+
 MUTATIONS: Final = {
     "mark-in-the-claim": Mutation(without=_claim_without_mark, stories=("ledger-lost-in-a-send",), seed=29),
     "overwrite-rule": Mutation(
@@ -160,6 +167,7 @@ MUTATIONS: Final = {
     "send-deadline": Mutation(without=_no_deadline, stories=("pause-before-the-first-byte",), seed=2157),
     "round-gate": Mutation(without=_no_round_gate, stories=("impatient-author",), seed=105),
     "compare-and-set": Mutation(without=_no_compare_and_set, stories=("completed-at-once",), seed=51),
+    "ends-told-first": Mutation(without=_untold_ends, stories=(), seed=9393),
     "unique-message": Mutation(without=_message_of_several, stories=("one-message-for-two",)),
     "youngest-first": Mutation(without=_oldest_first, stories=("answers-out-of-turn",)),
     "ready-is-no-proof": Mutation(
