@@ -29,7 +29,15 @@ from adapter.pipelines.outbound import settled
 from adapter.pipelines.outbound.claim import suspect
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.lane import Lane, Prepared
-from adapter.pipelines.outbound.look import Sighting, look, mind_withdrawals, patrol, sighting_of, sweep
+from adapter.pipelines.outbound.look import (
+    Sighting,
+    look,
+    mind_old_copies,
+    mind_withdrawals,
+    patrol,
+    sighting_of,
+    sweep,
+)
 from adapter.pipelines.outbound.park import park
 from adapter.pipelines.outbound.prepare import complete, plan
 from adapter.pipelines.outbound.queue import Queue
@@ -209,6 +217,7 @@ class Worker:
         yield self._compare
         yield self._ready
         yield lambda: mind_withdrawals(self.context, in_flight=self._in_flight)
+        yield lambda: mind_old_copies(self.context)
         if self._holds_lane.is_set():
             yield lambda: recover(self.context, in_flight=self._in_flight)
             yield lambda: settled.close_settled(self.context)

@@ -44,10 +44,15 @@ def _gave_up(transmission: Transmission) -> bool:
 
 
 def authors_own(communication: Mapping[str, Any], known: Mark) -> bool:
-    """Whether the status is a decision of the author's that the adapter leaves alone."""
+    """Whether the status is a decision of the author's that the adapter leaves alone.
+
+    One that the adapter wrote for the newest mark that is there, of an earlier round perhaps, is an old copy's.
+    """
     if communication.get("status") == PREPARATION:
         return False
-    return not is_our_status(communication, newest([*marks_on(communication), known]) or known)
+    marks = marks_on(communication)
+    ours = (newest(marks), newest([*marks, known]))
+    return not any(mark and is_our_status(communication, mark) for mark in ours)
 
 
 def overtaken(communication: Mapping[str, Any], transmission: Transmission) -> bool:

@@ -160,6 +160,13 @@ class Transmissions:
         return await self._select(_IN_STATES, states=sorted(states), most=limit)
 
     @whole
+    async def further(self, *, since: datetime) -> Sequence[Transmission]:
+        """Rounds after the first whose message is known and which had not ended by then, oldest first."""
+        open_then = sa.or_(table.c.ended_at.is_(None), table.c.ended_at >= since)
+        query = sa.select(table).where(table.c.round > 1, table.c.message.is_not(None), open_then)
+        return await self._select(query.order_by(table.c.rank_since, table.c.id))
+
+    @whole
     async def of_patient(self, patient: str) -> Sequence[Transmission]:
         """All rows of Metriport's patient, oldest first."""
         return await self._select(

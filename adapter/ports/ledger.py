@@ -154,6 +154,10 @@ class Transmissions(Protocol):
         """Rows in any of the states, oldest first."""
         ...
 
+    async def further(self, *, since: datetime) -> Sequence[Transmission]:
+        """Rounds after the first whose message is known and which had not ended by then, oldest first."""
+        ...
+
     async def of_patient(self, patient: str) -> Sequence[Transmission]:
         """All rows of Metriport's patient, oldest first."""
         ...

@@ -196,6 +196,52 @@ def test_the_resend_instruction_opens_a_round_and_is_taken_off() -> None:
     assert "category" not in clinic.communication("referral")
 
 
+def test_a_communication_deleted_after_its_second_round_is_not_made_again() -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication(recipient=[{"display": FULL_MAILBOX}]))
+            await clinic.start()
+            await clinic.passes(60)
+            clinic.write({**clinic.communication("referral"), "status": "preparation"})
+            await clinic.passes(60)
+            await clinic.delete("Communication/referral")
+            await clinic.passes(700)
+            return clinic
+
+    clinic = run(scenario())
+
+    assert len(clinic.metriport.messages) == 2
+    assert clinic.fhir.resources("Communication") == []
+
+
+@pytest.mark.parametrize("seconds", [1.0, 10.0], ids=["accepted", "failed"])
+def test_an_old_copy_of_the_first_end_hides_nothing_of_the_round_that_was_asked_for_since(
+    seconds: float,
+) -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication())
+            await clinic.start()
+            await clinic.passes(60)
+            completed = clinic.communication("referral")
+            assert completed["status"] == "completed"
+            again = {"status": "preparation", "recipient": [{"display": FULL_MAILBOX}], **RESEND}
+            clinic.write({**completed, **again})
+            await clinic.passes(seconds)
+            clinic.write({**completed, "note": [{"text": "edited elsewhere"}]})
+            await clinic.passes(700)
+            return clinic
+
+    clinic = run(scenario())
+
+    ended = clinic.communication("referral")
+    assert len(clinic.metriport.messages) == 2
+    assert (ended["status"], ended["statusReason"]["coding"][0]["code"]) == ("stopped", "delivery-failed")
+    assert [(mark.round, mark.end) for mark in marks_on(ended)] == [(2, End.FAILED), (1, End.COMPLETED)]
+
+
 @pytest.mark.parametrize("status", ["entered-in-error", "stopped", "not-done", "on-hold"])
 def test_a_wish_withdrawn_before_the_claim_is_not_sent(status: str) -> None:
     async def scenario() -> Site:

@@ -722,26 +722,29 @@ def test_a_message_that_cannot_be_had_is_told_to_a_person_once() -> None:
     assert [one["code"]["coding"][0]["code"] for one in clinic.fhir.resources("Task")] == ["fix-data"]
 
 
-def struck_content(fault: str, *, times: int, **stated: Any) -> Site:
-    """The clinic after a message whose first attachment's bytes came wrong that often."""
+def struck_content(fault: str, *, times: int, seconds: float = 900.0, **stated: Any) -> Site:
+    """The clinic so long after a message whose first attachment's bytes came wrong that often."""
 
     async def visit(clinic: Site) -> None:
         sent = clinic.metriport.receive(clinic.clock.now(), **message(**stated))
         clinic.metriport.add_fault("GET", f"/_files/{sent.attachments[0]}", fault, times=times)
-        await clinic.passes(300)
+        await clinic.passes(seconds)
 
     return at(visit)
 
 
 @pytest.mark.parametrize("content", ["bundle", "communication", "message"])
-def test_an_attachment_that_came_with_other_bytes_is_fetched_again(content: str) -> None:
-    clinic = struck_content("malformed", times=1, content=content)
+@pytest.mark.parametrize("times", [1, 5])
+def test_an_attachment_that_came_with_other_bytes_is_fetched_again(content: str, times: int) -> None:
+    clinic = struck_content("malformed", times=times, content=content)
 
     [found] = inbound(clinic)
     assert contents(clinic, found) == [("application/pdf", TRACING), ("text/plain", LETTER)]
 
 
 def test_an_attachment_of_another_size_than_stated_is_kept_as_it_is_when_it_stays_so() -> None:
+    assert inbound(struck_content("malformed", times=10_000, seconds=590)) == []
+
     clinic = struck_content("malformed", times=10_000)
 
     [found] = inbound(clinic)

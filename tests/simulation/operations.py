@@ -8,7 +8,9 @@ from typing import Final
 from tests.virtual.looks import READS
 
 # Looks for work that come round by themselves: nothing depends on one of them.
-IDLE: Final = frozenset({"due", "waiting", "is_as_given", "is_waiting", "take", "leave", "by_message"})
+IDLE: Final = frozenset(
+    {"due", "waiting", "is_as_given", "is_waiting", "take", "leave", "by_message", "further"}
+)
 
 POST: Final = "POST message"
 LISTING: Final = "GET messages"

@@ -12,7 +12,7 @@ from adapter.ledger.store import Store
 from adapter.ledger.tables import deliveries, transmissions
 
 READS: Final = frozenset({
-    "all_of", "arrival", "by_message", "due", "in_states", "is_as_given", "is_waiting", "latest", "newest", "of_call", "of_patient", "timeline", "unfinished",
+    "all_of", "arrival", "by_message", "due", "further", "in_states", "is_as_given", "is_waiting", "latest", "newest", "of_call", "of_patient", "timeline", "unfinished",
     "waiting",
 })  # fmt: skip
 _LOOKS: Final = frozenset({"due", "waiting"})

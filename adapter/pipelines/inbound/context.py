@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
+from adapter.domain.attachment import Stated
 from adapter.domain.marker import Marker
 from adapter.domain.received import Notice, Received
 from adapter.errors import Temporary
@@ -70,6 +71,9 @@ class Context:
     clock: Clock
     policy: Inbound
     read: Readers
+    misfits: dict[tuple[Stated, str], datetime] = field(
+        default_factory=dict
+    )  # statement, SHA-256; since when
     _at_work: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     @asynccontextmanager

@@ -7,6 +7,7 @@ import binascii
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -20,6 +21,8 @@ from adapter.ports.mail import NotGiven, Spooled
 _log = structlog.get_logger(__name__)
 
 _SECONDS: Final = 300.0  # for a large one over a slow line; a link lives about as long
+_BELIEVED_AFTER: Final = timedelta(minutes=10)  # a storage's bad day may be over, and the first link is dead
+_FORGOTTEN_AFTER: Final = timedelta(days=1)
 ANY_TYPE: Final = "application/octet-stream"
 
 
@@ -98,7 +101,7 @@ async def bytes_of(
     What is only named is asked for as this patient's: by Metriport's id, else by the account's own.
 
     Raises:
-        Withheld: they cannot be had now, or come with other bytes each time.
+        Withheld: they cannot be had now, or do not fit what is stated of them.
         Temporary: Metriport cannot be asked now where they are.
         LinkDead, Unusable: they cannot be had by the link that there is.
     """
@@ -117,24 +120,20 @@ async def bytes_of(
         link = await _asked_for(context, source, patient=patient, external_id=external_id)
     async with AsyncExitStack() as stack:
         spooled, kind = await stack.enter_async_context(_linked(context, link.url, most_bytes=most))
-        if _misfit(link, spooled):
-            first = spooled.sha256
-            spooled, kind = await stack.enter_async_context(_linked(context, link.url, most_bytes=most))
-            _check(link, spooled, first=first)
+        _check(context, link, spooled)
         yield spooled, enclosure.content_type or media_type(kind) or ANY_TYPE
 
 
-def _misfit(link: Linked, spooled: Spooled) -> str | None:
-    return link.stated.misfit(size=spooled.size, sha1=spooled.sha1)
-
-
-def _check(link: Linked, spooled: Spooled, *, first: str) -> None:
-    """What does not fit its statement and comes the same again is what there is; then the statement is wrong."""
-    why = _misfit(link, spooled)
+def _check(context: Context, link: Linked, spooled: Spooled) -> None:
+    """What does not fit its statement, and still comes the same after a while, is what there is: that is wrong, then."""
+    why = link.stated.misfit(size=spooled.size, sha1=spooled.sha1)
     if why is None:
         return
-    if spooled.sha256 != first:
-        raise Withheld(f"An attachment comes with other bytes each time: {why}.", applied=False)
+    now, misfits = context.clock.now(), context.misfits
+    for known in [one for one, since in misfits.items() if now - since > _FORGOTTEN_AFTER]:
+        del misfits[known]
+    if now - misfits.setdefault((link.stated, spooled.sha256), now) < _BELIEVED_AFTER:
+        raise Withheld(f"An attachment comes with other bytes than it should: {why}.", applied=False)
     _log.warning("attachment.not-as-stated", detail=why)
 
 

@@ -16,7 +16,7 @@ from adapter.domain.resource import Resource, instant, obj, version_of
 from adapter.domain.rounds import IN_PROGRESS, PREPARATION, Verdict, decide, is_unconfirmed
 from adapter.domain.transmission import State, Transmission
 from adapter.domain.writeback import OVERWRITTEN, authors_own, instant_text, needs_write, written
-from adapter.pipelines.each import each
+from adapter.pipelines.each import each, over
 from adapter.pipelines.outbound.ask import say_withdrawn_late
 from adapter.pipelines.outbound.context import Context
 from adapter.pipelines.outbound.unknown import unknown
@@ -106,10 +106,15 @@ async def _compare(context: Context, sighting: Sighting, mark: Mark) -> bool:
     row = await _row_of(context, sighting, mark, rows)
     if row is None or row not in rows:
         return row is not None
+    await _catch_up(context, sighting, mark, row)
+    return False
+
+
+async def _catch_up(context: Context, sighting: Sighting, mark: Mark, row: Transmission) -> None:
+    """Has the row written where the Communication, whose newest mark that is, knows less of the story."""
     now = context.clock.now()
     if row.mark.progress > mark.progress and is_left(row, edited_at=sighting.rank.since, now=now):
         await context.ledger.change(row, row.state, now=now, event="behind", write_at=now)
-    return False
 
 
 async def _row_of(
@@ -152,6 +157,19 @@ async def mind_withdrawals(context: Context, *, in_flight: Callable[[], Containe
             await context.ledger.change(row, row.state, now=now, event="behind", write_at=now)
 
     await each(context.fhir.search("Communication", parameters), mind, doing="withdrawals")
+
+
+async def mind_old_copies(context: Context) -> None:
+    """Where an old copy was saved over a further round, and shows how an earlier one ended, our fields go back on."""
+
+    async def mind(row: Transmission) -> None:
+        communication = await context.fhir.read("Communication", row.communication)
+        mark = newest(marks_on(communication)) if communication else None
+        if communication and mark:
+            await _catch_up(context, sighting_of(communication, context), mark, row)
+
+    rows = await context.ledger.further(since=context.clock.now() - _MINDED)
+    await each(over(rows), mind, doing="old copies")
 
 
 async def look(context: Context, sighting: Sighting) -> Wish | None:

@@ -104,6 +104,7 @@ _READS: Final[Mapping[str, Call]] = {
     "by message": _read(lambda store, _: store.by_message("m1")),
     "due": _read(lambda store, _: store.due(after(99), limit=50)),
     "in states": _read(lambda store, _: store.in_states(frozenset(State))),
+    "further": _read(lambda store, _: store.further(since=NOW)),
     "of patient": _read(lambda store, there: store.of_patient(there.doubtful.patient or "")),
     "latest": _read(lambda store, _: store.latest(20)),
     "waiting": _read(lambda store, _: store.waiting(now=after(99), limit=50)),

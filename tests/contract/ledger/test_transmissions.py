@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import StatementError
@@ -243,6 +244,20 @@ async def test_due_are_steps_and_write_backs_the_longest_due_first(ledger: Store
 
     assert await ledger.due(NOW, limit=10) == [one, both, write, step, just]
     assert await ledger.due(NOW, limit=2) == [one, both]
+
+
+@on_ledger
+async def test_further_rounds_are_those_that_went_and_had_not_ended_by_then(ledger: Store) -> None:
+    async def restored(id: str, *, seconds: float = 0, **facts: Any) -> Transmission | None:
+        return await ledger.restore(id, replace(PLAN, **facts), rank=ROUTINE, now=after(seconds))
+
+    under_way = await restored("under-way", round=2, message="m1")
+    ended_late = await restored("ended-late", round=3, message="m2", end=End.FAILED, seconds=60)
+    await restored("ended-early", round=2, message="m3", end=End.COMPLETED)
+    await restored("first", round=1, message="m4")
+    await restored("doubtful", round=2)
+
+    assert await ledger.further(since=after(30)) == [under_way, ended_late]
 
 
 @on_ledger

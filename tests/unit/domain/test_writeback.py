@@ -293,6 +293,19 @@ def test_the_authors_own_decision_stays(status: str, state: State) -> None:
     assert marks_on(after) == [row.mark]
 
 
+@pytest.mark.parametrize(
+    ("end", "status"), [(End.COMPLETED, "completed"), (End.FAILED, "stopped"), (End.REFUSED, "not-done")]
+)
+def test_an_old_copy_of_an_earlier_rounds_end_is_no_decision(end: End, status: str) -> None:
+    copied = claimed(status, marks=(mark(end=end),))
+    row = transmission(state=State.FAILED, round=2, message=MESSAGE, ended_at=NOW)
+    taken_back = {**copied, "status": "entered-in-error"}
+
+    assert not authors_own(copied, row.mark)
+    assert written(copied, row)["status"] == "stopped"
+    assert authors_own(taken_back, row.mark)
+
+
 @pytest.mark.parametrize("state", sorted(ENDED))
 def test_entered_in_error_outlives_every_end(state: State) -> None:
     after = written(claimed("entered-in-error"), transmission(state=state, ended_at=NOW))
