@@ -37,12 +37,13 @@ def main() -> int:
         return bool(outcome.judgement.wrong)
     if options.without:
         return _search(options.without, until=options.until)
-    figures = Figures()
+    figures, said = Figures(), 0
     for reached, figures in go_on(
         _STATE, of=options.of, start=options.start, until=options.until, processes=options.processes
     ):
-        _say(f"{options.of} {reached}: {figures.lines()[0]}")
-    _say(*figures.failing, *(f"{operation} met {fault}" for operation, fault in sorted(figures.covered)))
+        _say(f"{options.of} {reached}: {figures.lines()[0]}", *figures.failing[said:])
+        said = len(figures.failing)
+    _say(*(f"{operation} met {fault}" for operation, fault in sorted(figures.covered)))
     return bool(figures.failing)
 
 
