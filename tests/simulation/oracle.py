@@ -97,6 +97,10 @@ def _versions(stage: Theatre, authors: Authors, letter: str) -> Iterator[_Versio
     for number, content in enumerate(stage.fhir.history("Communication", letter), start=1):
         before, status = status, (content or {}).get("status")
         taken_back = number in withdrawn or (taken_back and status == before)
+        # What looks as the adapter left it shows nobody's decision.
+        known = newest(marks_on(content or {}))
+        if known and known.end and known.end is not End.WITHDRAWN and status == _STATUS_OF[known.end]:
+            taken_back = False
         yield _Version(number=number, content=content or {}, authors=number in saved, taken_back=taken_back)
 
 
