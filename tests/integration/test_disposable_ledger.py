@@ -281,6 +281,31 @@ def test_what_was_only_suspected_to_have_gone_goes_as_its_author_wants_it_by_the
     assert clinic.communication("referral")["status"] == "completed"
 
 
+def test_a_copy_owns_no_message_of_what_it_was_made_from() -> None:
+    """The copy has the id of the message; what it was made from has lost it, as the ledger and the history have."""
+
+    async def scenario() -> Site:
+        async with site(started=False, doorbell=False) as clinic:
+            stage(clinic)
+            for id in ("referral", "copy"):
+                clinic.fhir.add_fault("GET", f"/Communication/{id}/_history", "501", times=1000)
+            stale = clinic.write(communication())
+            await clinic.start()
+            await clinic.passes(60)
+            await clinic.stop()
+            await clinic.lose_ledger()
+            clinic.write({**clinic.communication("referral"), "id": "copy"})
+            clinic.write(stale)
+            await clinic.start()
+            await clinic.passes(900)
+            return clinic
+
+    clinic = run(scenario())
+
+    assert len(clinic.metriport.messages) == 1
+    assert clinic.communication("referral")["status"] == "on-hold"
+
+
 def test_what_is_taken_back_while_it_is_only_suspected_to_have_gone_stays_so() -> None:
     """The plan goes on the version that was read, like any claim."""
 

@@ -242,7 +242,12 @@ def _wishes(histories: dict[str, list[_Version]], judgement: Judgement) -> None:
 
 
 def _has_ended(versions: list[_Version], *, before: int) -> bool:
-    """Whether the last round before that one had come to its end; one that was never claimed has no mark."""
+    """Whether the last round before that one had come to its end; one that was never claimed has no mark.
+
+    What its author deleted, it has: it may have been waiting, and the end was nowhere to be written.
+    """
+    if not all(version.content for version in versions):
+        return True
     marks = [mark for version in versions for mark in version.marks if mark.round < before]
     last = max((mark.round for mark in marks), default=0)
     return not marks or any(mark.end for mark in marks if mark.round == last)
