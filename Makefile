@@ -37,7 +37,7 @@ test: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' -s
 
-# Goes on where it stopped. OF is random, singles or pairs, of one scenario pairs/received; FROM and UNTIL count seeds, or grounds.
+# Goes on where it stopped. OF is random, authors, singles or pairs, of one scenario pairs/received; FROM and UNTIL count seeds, or grounds.
 simulate: $(VENV)/.dev
 	$(BIN)/python -m tests.simulation --of $(OF) --from $(FROM) --until $(UNTIL)
 

@@ -17,12 +17,12 @@ from tests.simulation.campaign import Figures, go_on
 from tests.simulation.exhaustive import SCENARIOS, named
 from tests.simulation.history import play
 from tests.simulation.mutations import MUTATIONS
-from tests.simulation.story import drawn
+from tests.simulation.story import DRAWN, drawn
 
 _STATE = Path(".simulation/reached.json")
 _SILENT = 50
 _LISTS = (
-    "random",
+    *DRAWN,
     *(f"{of}{part}" for of in ("singles", "pairs") for part in ("", *(f"/{one}" for one in SCENARIOS))),
 )
 
@@ -32,7 +32,7 @@ def main() -> int:
     options = _options()
     if options.seed is not None or options.story:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_SILENT))
-        outcome = play(named(options.story) if options.story else drawn(options.seed))
+        outcome = play(named(options.story) if options.story else DRAWN.get(options.of, drawn)(options.seed))
         _say(*outcome.transcript, *(outcome.judgement.wrong or ["all is well"]))
         return bool(outcome.judgement.wrong)
     if options.without:
@@ -68,7 +68,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--until", type=int, default=200_000, help="the number after the last")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--seed", type=int, help="play the story of this seed alone and print it")
+    parser.add_argument("--seed", type=int, help="play this seed's story of that list alone and print it")
     parser.add_argument("--without", choices=MUTATIONS, help="a guard of the protocol")
     parser.add_argument("--story", help="the same for one of the exhaustive lists")
     return parser.parse_args()

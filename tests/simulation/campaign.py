@@ -17,11 +17,11 @@ import structlog
 
 from tests.simulation import exhaustive
 from tests.simulation.history import Outcome, play
-from tests.simulation.story import drawn
+from tests.simulation.story import DRAWN
 
 _SILENT: Final = 50
 # For each process, before what was reached is kept.
-_AT_ONCE: Final = {"random": 500, "singles": 4, "pairs": 4}
+_AT_ONCE: Final = {"random": 500, "authors": 500, "singles": 4, "pairs": 4}
 KINDS: Final = ("lost", "doubled", "unexpected", "spacing", "ends")
 
 
@@ -83,7 +83,7 @@ class Figures:
 
 def length(of: str) -> int | None:
     """How many numbers there are; of random ones there is no end."""
-    return None if of == "random" else len(exhaustive.grounds(of.partition("/")[2]))
+    return None if of in DRAWN else len(exhaustive.grounds(of.partition("/")[2]))
 
 
 def histories(number: int, *, of: str, some: int | None = None) -> Iterator[Outcome]:
@@ -92,8 +92,8 @@ def histories(number: int, *, of: str, some: int | None = None) -> Iterator[Outc
     Of a list, a part is named by its scenario: `pairs/received`; `some` is how many crashes are tried where it branches.
     """
     name, _, scenario = of.partition("/")
-    if name == "random":
-        yield play(drawn(number))
+    if name in DRAWN:
+        yield play(DRAWN[name](number))
     else:
         every = {"singles": exhaustive.singles, "pairs": exhaustive.pairs}[name]
         yield from every(exhaustive.grounds(scenario)[number], most=some)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
@@ -180,6 +180,35 @@ def drawn(seed: int) -> Story:
     if len(spoiled) > 1:  # an attachment's bytes are believed after a while
         arrivals = tuple(replace(arrival, enclosures=0) for arrival in arrivals)
     return replace(story, arrivals=arrivals, faults={**story.faults, CONTENT: spoiled}) if spoiled else story
+
+
+def authored(seed: int) -> Story:
+    """The story of a seed with a letter or two whose authors do much; of every three, one has faults and one has shocks."""
+    story, numbers = drawn(seed), random.Random(seed * 31 + 7)
+    letters = story.letters[:2]
+    span = max(letter.at for letter in letters) + 60.0 + numbers.choice([60.0, 300.0, 900.0])
+    deeds = [
+        Deed(
+            at=numbers.uniform(0.0, span),
+            letter=numbers.choice(letters).id,
+            kind=numbers.choice((*DEEDS, "resend", "edit-blind", "wish-again-blind")),
+            gap=numbers.choice([0.0, 0.05, 1.0, 20.0, 90.0]) * numbers.random(),
+        )
+        for _ in range(numbers.choice([4, 8, 12]))
+    ]
+    return replace(
+        story,
+        name=f"authors {seed}",
+        letters=letters,
+        arrivals=(),
+        answers=(),
+        deeds=tuple(sorted(deeds, key=lambda deed: deed.at)),
+        strikes=story.strikes if seed % 3 == 0 else (),
+        shocks=story.shocks if seed % 3 == 1 else (),
+    )
+
+
+DRAWN: Final[Mapping[str, Callable[[int], Story]]] = {"random": drawn, "authors": authored}
 
 
 def _letters(numbers: random.Random) -> tuple[Letter, ...]:

@@ -24,7 +24,13 @@ _ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    ("of", "some", "seconds"), [("singles", 2, 12), ("pairs", 2, 20), ("random", None, RANDOM_SECONDS)]
+    ("of", "some", "seconds"),
+    [
+        ("singles", 2, 12),
+        ("pairs", 2, 20),
+        ("random", None, RANDOM_SECONDS),
+        ("authors", None, RANDOM_SECONDS / 5),
+    ],
 )
 def test_no_history_loses_or_doubles_a_message(
     of: str, some: int | None, seconds: float, say: list[str]
