@@ -97,11 +97,16 @@ def _versions(stage: Theatre, authors: Authors, letter: str) -> Iterator[_Versio
     for number, content in enumerate(stage.fhir.history("Communication", letter), start=1):
         before, status = status, (content or {}).get("status")
         taken_back = number in withdrawn or (taken_back and status == before)
-        # What looks as the adapter left it shows nobody's decision.
-        known = newest(marks_on(content or {}))
-        if known and known.end and known.end is not End.WITHDRAWN and status == _STATUS_OF[known.end]:
+        if number in saved and content and _looks_ended(content):
             taken_back = False
         yield _Version(number=number, content=content or {}, authors=number in saved, taken_back=taken_back)
+
+
+def _looks_ended(content: dict[str, Any]) -> bool:
+    """Whether it looks as the adapter leaves it: that shows nobody's decision."""
+    known = newest(marks_on(content))
+    ended = known.end if known and known.end is not End.WITHDRAWN else None
+    return ended is not None and content["status"] == _STATUS_OF[ended]
 
 
 def _posts(stage: Theatre, histories: dict[str, list[_Version]], judgement: Judgement) -> None:
