@@ -419,6 +419,29 @@ def test_a_withdrawal_after_the_send_is_told_a_person_though_nothing_is_to_be_wr
     assert [one["value"] for one in ended["identifier"]] == [clinic.metriport.messages[0].id]
 
 
+def test_an_old_copy_of_what_was_taken_back_gets_its_end_back() -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.metriport.add_fault("POST", "/medical/v1/message", "429", times=100)
+            clinic.write(communication())
+            await clinic.start()
+            await clinic.passes(10)
+            mine = clinic.write({**clinic.communication("referral"), "status": "entered-in-error"})
+            await clinic.passes(120)
+            assert [mark.end for mark in marks_on(clinic.communication("referral"))] == [End.WITHDRAWN]
+            clinic.write({**mine, "note": [{"text": "a slip of the pen"}]})
+            await clinic.passes(700)
+            return clinic
+
+    clinic = run(scenario())
+
+    ended = clinic.communication("referral")
+    assert [mark.end for mark in marks_on(ended)] == [End.WITHDRAWN]
+    assert (ended["status"], ended["note"]) == ("entered-in-error", [{"text": "a slip of the pen"}])
+    assert clinic.metriport.messages == []
+
+
 def test_what_ended_otherwise_is_no_withdrawal() -> None:
     async def scenario() -> Site:
         async with site(started=False, auto_complete_seconds=None) as clinic:

@@ -134,7 +134,10 @@ async def _row_of(
 
 
 async def mind_withdrawals(context: Context, *, in_flight: Callable[[], Container[str]]) -> None:
-    """What its author took back after it had gone: a person is told, also where nothing else is to be written."""
+    """What its author took back after it had gone: a person is told, also where nothing else is to be written.
+
+    Where an old copy of what was taken back was saved over its end, that goes back on.
+    """
     since = instant_text(context.clock.now() - _MINDED)
     parameters = [
         *context.policy.marker.search(",".join(_AUTHORS)),
@@ -149,12 +152,13 @@ async def mind_withdrawals(context: Context, *, in_flight: Callable[[], Containe
         sighting = sighting_of(communication, context)
         if mark is not None and not has_foreign_mark(communication) and sighting.id not in in_flight():
             row = await _row_of(context, sighting, mark, rows)
-        if row is None or row.message is None or not authors_own(communication, row.mark):
-            return
-        await say_withdrawn_late(context, row)
-        now = context.clock.now()
-        if needs_write(communication, row) and is_left(row, edited_at=sighting.rank.since, now=now):
-            await context.ledger.change(row, row.state, now=now, event="behind", write_at=now)
+        if row is not None and row.message is not None and authors_own(communication, row.mark):
+            await say_withdrawn_late(context, row)
+            now = context.clock.now()
+            if needs_write(communication, row) and is_left(row, edited_at=sighting.rank.since, now=now):
+                await context.ledger.change(row, row.state, now=now, event="behind", write_at=now)
+        elif row is not None and mark is not None:
+            await _catch_up(context, sighting, mark, row)
 
     await each(context.fhir.search("Communication", parameters), mind, doing="withdrawals")
 
