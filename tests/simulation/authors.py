@@ -108,11 +108,8 @@ class Authors:
                 self._delete(deed.letter)
                 break
             saved = self._save(wanted, blind=blind)
-            withdrawn = self.withdrawn.get(deed.letter, set())
-            is_copy = (
-                int(wanted["meta"]["versionId"]) in withdrawn and wanted["status"] in _TAKEN_BACK.values()
-            )
-            if saved and (deed.kind in _TAKEN_BACK or is_copy):
+            # By this deed, or as a copy of what was taken back by another.
+            if saved and saved["status"] in _TAKEN_BACK.values():
                 self.withdrawn.setdefault(deed.letter, set()).add(int(saved["meta"]["versionId"]))
             if saved or blind:
                 break
