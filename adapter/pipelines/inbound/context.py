@@ -71,9 +71,8 @@ class Context:
     clock: Clock
     policy: Inbound
     read: Readers
-    misfits: dict[tuple[Stated, str], datetime] = field(
-        default_factory=dict
-    )  # statement, SHA-256; since when
+    # Bytes that do not fit what is stated of them: statement and SHA-256; since when they come so.
+    misfits: dict[tuple[Stated, str], datetime] = field(default_factory=dict)
     _at_work: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     @asynccontextmanager
