@@ -26,6 +26,7 @@ from adapter.ports.ledger import Delivery
 from adapter.simulators.http import Request, Response
 from adapter.simulators.metriport import SANDBOX_PATIENTS
 from adapter.simulators.metriport.records import File
+from adapter.worker import Rhythm
 from tests.integration.people import MEDIUM, patient
 from tests.virtual.loop import run
 from tests.virtual.site import API_KEY, Site, site
@@ -749,6 +750,21 @@ def test_an_attachment_of_another_size_than_stated_is_kept_as_it_is_when_it_stay
 
     [found] = inbound(clinic)
     assert [data for _, data in contents(clinic, found)] == [b'{"id": "01', LETTER]
+
+
+def test_that_an_attachment_was_believed_is_forgotten_after_a_day() -> None:
+    async def visit(clinic: Site) -> None:
+        for _ in range(2):
+            sent = clinic.metriport.receive(clinic.clock.now(), **message(attachments=[attachment()]))
+            clinic.metriport.add_fault("GET", f"/_files/{sent.attachments[0]}", "malformed", times=10_000)
+            for seconds in (590, 25 * 3600):
+                await clinic.passes(seconds)
+                shown.append(len(inbound(clinic)))
+
+    shown: list[int] = []
+    at(visit, rhythm=Rhythm(sweep=600.0, patrol=3600.0, lease=3600.0, answers=3600.0, episodes=600.0))
+
+    assert shown == [0, 1, 1, 2]
 
 
 def test_an_attachment_with_other_bytes_each_time_waits_for_the_right_ones() -> None:

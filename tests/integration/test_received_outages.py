@@ -291,11 +291,18 @@ def test_a_call_that_metriport_lists_under_another_id_is_found_by_its_time() -> 
     assert 2 <= sum(one.path.endswith("/another/retry") for one in clinic.metriport.requests) <= 3
 
 
-def test_a_call_in_which_nothing_can_be_read_asks_nobody_about_a_message_that_is_there() -> None:
+@pytest.mark.parametrize(
+    "content",
+    [Response(status=200, body=b"{}"), Response(status=200, headers={"content-encoding": "gzip"}, body=b"x")],
+    ids=["no message", "compressed"],
+)
+def test_a_call_in_which_nothing_can_be_read_asks_nobody_about_a_message_that_is_there(
+    content: Response,
+) -> None:
     async def visit(clinic: Site) -> None:
         clinic.metriport.receive(clinic.clock.now(), **message(attachments=None))
         await clinic.passes(30)
-        _answers(clinic, "/_files/", Response(status=200, body=b"{}"))
+        _answers(clinic, "/_files/", content)
         hooks = clinic.metriport.webhooks
         hooks.again(hooks.deliveries[0], clinic.clock.now())
         await clinic.passes(60)

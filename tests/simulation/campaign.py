@@ -103,16 +103,20 @@ def side_by_side(
     numbers: Iterable[int], *, processes: int, of: str, seconds: float | None = None, some: int | None = None
 ) -> Figures:
     """The figures of all, played in several processes, or of those that the time is enough for."""
-    ends = time.monotonic() + seconds if seconds is not None else math.inf
     figures = Figures()
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, _silenced) as pool:
+        pool.apply(_silenced)  # to import all takes long on a busy machine, and is not the histories' time
+        ends = time.monotonic() + seconds if seconds is not None else math.inf
         for part in pool.imap_unordered(partial(_played, of=of, some=some, ends=ends), numbers):
             figures.join(part)
     return figures
 
 
-def _played(number: int, *, of: str, some: int | None, ends: float) -> Figures:
+def _silenced() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_SILENT))
+
+
+def _played(number: int, *, of: str, some: int | None, ends: float) -> Figures:
     figures = Figures()
     plan = histories(number, of=of, some=some)
     while time.monotonic() < ends and (outcome := next(plan, None)):
