@@ -40,13 +40,18 @@ class Marker:
         """The value of the search parameter: `system|code`."""
         return f"{self.system}|{self.code}"
 
+    @property
+    def parameter(self) -> tuple[str, str]:
+        """The search parameter for the marked Communications of any status."""
+        return (self.element.value, self.token)
+
     def on(self, communication: Mapping[str, Any]) -> bool:
         """Whether the Communication as read carries the marker."""
         return has_code(communication.get(self.element), self.system, self.code)
 
     def search(self, status: str) -> list[tuple[str, str]]:
         """Search parameters for the marked Communications of one status."""
-        return [("status", status), (self.element.value, self.token)]
+        return [("status", status), self.parameter]
 
 
 def is_inbound(communication: Mapping[str, Any]) -> bool:

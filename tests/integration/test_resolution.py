@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from adapter.domain.canonical import COMMUNICATION_ID, NPI_SYSTEM, URI_SYSTEM
+from adapter.domain.canonical import COMMUNICATION_ID, NPI_SYSTEM, PATIENT_ID, URI_SYSTEM
 from adapter.domain.mark import End, marks_on, with_mark
 from adapter.domain.message import reference_of
 from adapter.domain.ranking import Rank
@@ -23,7 +23,7 @@ from adapter.pipelines.outbound.track import recover
 from adapter.simulators.http import Request, Response
 from adapter.simulators.metriport import SANDBOX_PATIENTS
 from adapter.worker import Rhythm
-from tests.integration.people import ADDRESS, communication, stage
+from tests.integration.people import ADDRESS, communication, patient, stage
 from tests.virtual.loop import run
 from tests.virtual.site import API_KEY, FHIR_URL, Site, site
 
@@ -682,6 +682,34 @@ async def _then(clinic: Site, lose: Callable[[Site], Awaitable[None]]) -> None:
     clinic.write(communication(id="second"))
     await clinic.passes(40)
     await lose(clinic)
+
+
+@pytest.mark.parametrize("fault", ["apply-then-drop", "drop"])
+@pytest.mark.parametrize("moved", [False, True], ids=["the same link", "another link by now"])
+def test_after_a_lost_ledger_an_empty_list_lacks_what_the_communications_show(
+    fault: str, *, moved: bool
+) -> None:
+    """The first one was sent, and no row says so any more: a list without it is none, unless it is on another one."""
+
+    async def then(clinic: Site) -> None:
+        clinic.metriport.complete(clinic.metriport.messages[0].id, clinic.clock.now())
+        await clinic.passes(10)
+        if moved:
+            clinic.write(patient(identifier=[{"system": PATIENT_ID, "value": SANDBOX_PATIENTS[1].id}]))
+        clinic.metriport.add_fault(*SEND, fault)
+        clinic.write(communication(id="second"))
+        await clinic.passes(40)
+        await clinic.stop()
+        await clinic.lose_ledger()
+        await clinic.start()
+        await clinic.passes(100)
+        if not moved:
+            clinic.metriport.add_fault(*LIST, "list-empty", times=4)
+
+    clinic = _sent(wishes=({"id": "first"},), during=then, seconds=2400, ends_by_itself_after=None)
+
+    assert (_end(clinic, "first"), _end(clinic, "second")) == (COMPLETED, ("in-progress", None))
+    assert len(clinic.metriport.messages) == 2
 
 
 def test_a_patient_who_is_no_longer_linked_is_for_a_person_to_judge() -> None:

@@ -28,6 +28,7 @@ from adapter.domain.writeback import authors_own, edited_after
 from adapter.errors import MappingError, Rejected, Temporary
 from adapter.pipelines.outbound.again import Recalled, plan_anew, recall
 from adapter.pipelines.outbound.context import Context
+from adapter.pipelines.outbound.evidence import Known, is_evidence
 from adapter.pipelines.outbound.insist import change, present_row
 from adapter.pipelines.outbound.lane import Prepared
 from adapter.pipelines.outbound.look import Wish
@@ -38,7 +39,6 @@ from adapter.pipelines.outbound.transmit import record_sent, withdraw
 from adapter.pipelines.outbound.unknown import settled_at
 from adapter.pipelines.outbound.writeback import write_back
 from adapter.ports.ledger import Facts
-from adapter.ports.metriport import Listing
 
 _log = structlog.get_logger(__name__)
 
@@ -157,7 +157,8 @@ class Resolver:
             replace(one, candidates=tuple(message.id for message in unowned if doubt.may_be(message)))
             for one, doubt in zip(cases, doubts, strict=True)
         ]
-        if not _is_evidence(listing, _known(rows, cases, before=began - context.policy.list_lag)):
+        known = Known(patient=patient, rows=rows, communications=[one.present or {} for one in cases])
+        if not await is_evidence(context, listing, known, before=began - context.policy.list_lag):
             await self._read_again(cases, "Metriport's list is not whole")
             return []
         verdicts = resolve(doubts, unowned)
@@ -339,17 +340,6 @@ async def _look(context: Context, row: Transmission) -> _Case | None:
         facts |= {"intent_at": now, "due_at": settled_at(context, now)}
     await change(context, row, state, event="caught-up", **facts)
     return None
-
-
-def _known(rows: Sequence[Transmission], cases: Sequence[_Case], *, before: datetime) -> set[str]:
-    """The messages that the list has to show: those of the patient's rounds, in the ledger and on the resources."""
-    recorded = {row.message for row in rows if row.message and (row.sent_at or row.opened_at) <= before}
-    marked = {mark.message for case in cases for mark in marks_on(case.present or {}) if mark.message}
-    return recorded | marked
-
-
-def _is_evidence(listing: Listing, known: set[str]) -> bool:
-    return listing.whole and known <= {message.id for message in listing.messages}
 
 
 async def _unowned(context: Context, messages: Sequence[Message], doubts: Sequence[Doubt]) -> list[Message]:
