@@ -182,6 +182,28 @@ def test_who_asks_again_before_the_failure_could_be_told_is_told_it_first(troubl
     assert len(clinic.metriport.messages) == 2
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_who_asks_again_before_the_withdrawal_could_be_told_is_told_it_first(times: int) -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.metriport.add_fault("POST", "/medical/v1/message", "429")
+            clinic.write(communication())
+            await clinic.start()
+            await clinic.passes(5)
+            clinic.fhir.add_fault("PUT", "/Communication/referral", "503", times=times)
+            clinic.write({**clinic.communication("referral"), "status": "preparation"})
+            await clinic.passes(600)
+            return clinic
+
+    clinic = run(scenario())
+
+    rounds = [marks_on(version or {}) for version in clinic.fhir.history("Communication", "referral")]
+    assert [(mark.round, mark.end) for mark in rounds[-1]] == [(2, End.COMPLETED), (1, End.WITHDRAWN)]
+    assert all(former.end is End.WITHDRAWN for marks in rounds for former in marks[1:])
+    assert len(clinic.metriport.messages) == 1
+
+
 def test_preparation_after_completed_needs_the_resend_instruction() -> None:
     clinic = _again("completed")
 
@@ -321,6 +343,33 @@ def test_a_withdrawal_while_the_claim_waits_is_not_sent() -> None:
     assert clinic.metriport.messages == []
     assert clinic.communication("referral")["status"] == "entered-in-error"
     assert marks_on(clinic.communication("referral"))[0].end is End.WITHDRAWN
+
+
+def test_a_withdrawal_of_a_claim_that_no_ledger_recorded_is_not_sent_and_gets_its_end() -> None:
+    async def scenario() -> Site:
+        async with site(started=False) as clinic:
+            stage(clinic)
+            clinic.write(communication())
+            clinic.fhir.add_fault("PUT", "/Communication/referral", "slow:2")
+            await clinic.start()
+            while not marks_on(clinic.communication("referral")):
+                await clinic.passes(0.05)
+            clinic.kill()
+            await clinic.start()
+            clinic.cut(fhir_server=True)
+            await clinic.passes(60)
+            clinic.cut()
+            clinic.write({**clinic.communication("referral"), "status": "not-done"})
+            # It is being looked at, as something to send, whenever those that were taken back are.
+            clinic.fhir.add_fault("GET", "/Communication/referral", "slow:2", times=20)
+            await clinic.passes(1500)
+            return clinic
+
+    clinic = run(scenario())
+
+    assert clinic.metriport.messages == []
+    assert clinic.communication("referral")["status"] == "not-done"
+    assert [mark.end for mark in marks_on(clinic.communication("referral"))] == [End.WITHDRAWN]
 
 
 def test_a_communication_deleted_after_the_send_is_not_made_again() -> None:

@@ -90,6 +90,18 @@ def test_a_429_that_was_applied_all_the_same_is_found_on_the_list() -> None:
     assert clinic.communication("referral")["status"] == "completed"
 
 
+def test_a_list_that_does_not_add_up_says_nothing_of_a_429() -> None:
+    def trouble(clinic: Site) -> None:
+        clinic.metriport.add_fault(*SEND, "apply-then-429")
+        clinic.metriport.add_fault("GET", "/medical/v1/message", "list-move", times=3)
+
+    clinic = _after(before=trouble, seconds=300)
+
+    assert len(clinic.sends()) == 1
+    assert len(clinic.metriport.messages) == 1
+    assert clinic.communication("referral")["status"] == "completed"
+
+
 def test_metriport_unreachable_for_minutes_loses_and_doubles_nothing() -> None:
     async def scenario() -> Site:
         async with site(started=False) as clinic:

@@ -134,7 +134,10 @@ def _any_destination(patch: Patch) -> None:
 
 
 def _any_list(patch: Patch) -> None:
-    patch.setattr(resolve, "_is_evidence", lambda listing, _: listing.whole)
+    async def is_whole(_: Any, listing: Any, *__: Any, **___: Any) -> bool:
+        return bool(listing.whole)
+
+    patch.setattr(resolve, "is_evidence", is_whole)
 
 
 def _seen_is_done(patch: Patch) -> None:

@@ -41,7 +41,7 @@ NAMED: Final = {
             faults={POST: ("slow:15",)},
             deeds=(Deed(at=8.0, letter="letter-0", kind="edit", gap=0.0),),
         ),
-        _story("lagging-list", _ONE, list_lag=115.0, faults={POST: ("apply-then-drop",)}),
+        _story("lagging-list", _SLOW, list_lag=115.0, faults={POST: ("apply-then-drop",)}),
         _story(
             "pause-before-the-first-byte", _ONE, replicas=2, faults={"ledger intend": ("pause-after:900",)}
         ),

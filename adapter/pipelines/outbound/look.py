@@ -15,7 +15,7 @@ from adapter.domain.ranking import Rank, priority_of
 from adapter.domain.resource import Resource, instant, obj, version_of
 from adapter.domain.rounds import IN_PROGRESS, PREPARATION, Verdict, decide, is_unconfirmed
 from adapter.domain.transmission import State, Transmission
-from adapter.domain.writeback import OVERWRITTEN, authors_own, instant_text, needs_write, written
+from adapter.domain.writeback import OVERWRITTEN, authors_own, instant_text, needs_write
 from adapter.pipelines.each import each, over
 from adapter.pipelines.outbound.ask import say_withdrawn_late
 from adapter.pipelines.outbound.context import Context
@@ -193,6 +193,8 @@ async def look(context: Context, sighting: Sighting) -> Wish | None:
         await _discard(context, rows, known=known)
         if decision.verdict is Verdict.PUT_BACK and known is not None:
             await _put_back(context, sighting, known, communication, rows)
+        elif known is not None and rows and rows[0].round == known.round:
+            await _row_of(context, sighting, known, rows)
         return None
     if await _has_untold_end(context, communication, rows):
         return None
@@ -253,8 +255,6 @@ async def _has_untold_end(context: Context, communication: Resource, rows: Seque
     row = next((one for one in rows if one.state is not State.READY), None)
     if row is None or row.mark.end is None or row.write_at is None:
         return False
-    if written(communication, row).get("status") == PREPARATION:
-        return False  # an author asked again all the same: what was refused or held was mended
     now = context.clock.now()
     if is_left(row, edited_at=sighting_of(communication, context).rank.since, now=now):
         await context.ledger.change(row, row.state, now=now, event="behind", write_at=now)

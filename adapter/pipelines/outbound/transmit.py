@@ -93,13 +93,15 @@ async def settled_elsewhere(context: Context, claimed: Claimed) -> Transmission 
     """Before a repeat after 429 or without a connection: is it on Metriport's list all the same (protocol §5)?
 
     Raises:
-        Temporary, Rejected: the list cannot be read; the lane goes on waiting.
+        Temporary, Rejected: the list cannot be read, or what was read does not add up; the lane goes on waiting.
     """
     listing = await context.messages.outbound(claimed.send.patient)
     since = claimed.row.intent_at or context.clock.now()
     for message in found_in(listing.messages, claimed.send, since=since):
         if not await is_taken(context, message.id):
             return await record_sent(context, claimed.row, message.id, sent_at=message.sent_at)
+    if not listing.whole:
+        raise Temporary("Metriport's list is not whole.")
     return None
 
 
