@@ -396,3 +396,54 @@ def test_a_history_that_was_cut_proves_nothing(ledger: str, kept: int | None) ->
     assert len(clinic.metriport.messages) == 1
     expected = {"completed"} if ledger == "kept" else {"completed", "on-hold"}
     assert clinic.communication("referral")["status"] in expected
+
+
+def test_whose_message_was_taken_for_another_ones_of_the_same_text_is_sent_all_the_same() -> None:
+    """Nothing showed any more whose it was when the second one looked for its own; there are to be two of them."""
+
+    async def scenario() -> Site:
+        async with site(started=False, doorbell=False) as clinic:
+            stage(clinic)
+            stale = clinic.write(communication(id="first"))
+            await clinic.start()
+            await clinic.passes(20)
+            await clinic.stop()
+            await clinic.lose_ledger()
+            clinic.write(stale)
+            clinic.write(communication(id="second"))
+            clinic.fhir.add_fault("GET", "/Communication/first", "drop", times=4)
+            clinic.metriport.add_fault(*SEND, "429")
+            await clinic.start()
+            await clinic.passes(900)
+            return clinic
+
+    clinic = run(scenario())
+
+    owners = {id: marks_on(clinic.communication(id))[0].message for id in ("second", "first")}
+    assert [clinic.communication(id)["status"] for id in owners] == ["completed", "completed"]
+    assert list(owners.values()) == [message.id for message in clinic.metriport.messages]
+
+
+def test_what_was_taken_back_over_all_that_is_ours_is_found_out_all_the_same() -> None:
+    async def scenario() -> Site:
+        async with site(started=False, doorbell=False, auto_complete_seconds=None) as clinic:
+            stage(clinic)
+            clinic.metriport.add_fault(*SEND, "apply-then-drop")
+            stale = clinic.write(communication())
+            await clinic.start()
+            await clinic.passes(10)
+            clinic.kill()
+            await clinic.lose_ledger()
+            clinic.write({**stale, "status": "entered-in-error"})
+            await clinic.start()
+            await clinic.passes(900)
+            return clinic
+
+    clinic = run(scenario())
+
+    [message] = clinic.metriport.messages
+    assert clinic.communication("referral")["status"] == "entered-in-error"
+    assert marks_on(clinic.communication("referral"))[0].message == message.id
+    assert [task["code"]["coding"][0]["code"] for task in clinic.fhir.resources("Task")] == [
+        "sent-but-withdrawn"
+    ]

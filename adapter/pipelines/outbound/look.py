@@ -136,7 +136,8 @@ async def _row_of(
 async def mind_withdrawals(context: Context, *, in_flight: Callable[[], Container[str]]) -> None:
     """What its author took back after it had gone: a person is told, also where nothing else is to be written.
 
-    Where an old copy of what was taken back was saved over its end, that goes back on.
+    Where an old copy of what was taken back was saved over its end, that goes back on; where one was saved over all that
+    is ours, and the ledger is young, the history tells that there is something to find out.
     """
     since = instant_text(context.clock.now() - _MINDED)
     parameters = [
@@ -150,6 +151,8 @@ async def mind_withdrawals(context: Context, *, in_flight: Callable[[], Containe
         rows = await context.ledger.all_of(str(communication["id"]))
         row = next((one for one in rows if one.state is not State.READY), None)
         sighting = sighting_of(communication, context)
+        if mark is None and not rows and version_of(communication) != _FIRST_VERSION:
+            mark = _known_mark(communication, rows, await _kept(context, communication))
         if mark is not None and not has_foreign_mark(communication) and sighting.id not in in_flight():
             row = await _row_of(context, sighting, mark, rows)
         if row is not None and row.message is not None and authors_own(communication, row.mark):
@@ -229,6 +232,10 @@ async def _past(context: Context, communication: Resource) -> History:
     if communication.get("status") != PREPARATION or version_of(communication) == _FIRST_VERSION:
         return History(versions=[], whole=True)
     # A stale copy may have been saved over our mark, and the ledger may be young: only the history knows then.
+    return await _kept(context, communication)
+
+
+async def _kept(context: Context, communication: Resource) -> History:
     kept = await context.fhir.history("Communication", str(communication["id"]))
     return kept or History(versions=[], whole=False)
 
@@ -285,7 +292,18 @@ async def _put_back(
 
 async def _rebuild(context: Context, sighting: Sighting, mark: Mark) -> Transmission | None:
     _log.info("transmission.rebuilt", communication=sighting.id, round=mark.round)
-    row = await context.ledger.restore(sighting.id, mark, rank=sighting.rank, now=context.clock.now())
+    now = context.clock.now()
+    row = await context.ledger.restore(sighting.id, mark, rank=sighting.rank, now=now)
+    if row is None and mark.message is not None and await _is_anothers(context, sighting.id, mark.message):
+        # While its fields were overwritten, another wish of the same text found it. Whether there are two of them, the
+        # list tells.
+        bare = replace(mark, message=None, end=None)
+        row = await context.ledger.restore(sighting.id, bare, rank=sighting.rank, now=now)
     if row is not None and row.state is State.UNKNOWN:
         return await unknown(context, row, "the claim was found without its outcome")
     return row
+
+
+async def _is_anothers(context: Context, id: str, message: str) -> bool:
+    owner = await context.ledger.by_message(message)
+    return owner is not None and owner.communication != id
