@@ -5,6 +5,7 @@ Times are seconds on any one clock that does not step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -40,12 +41,14 @@ class Pace:
     def followed_by(self, now: float, took: Sequence[float]) -> list[Slot]:
         """Slots that others started before `now`, each as late as it can have been; `took` is how long each POST took.
 
-        No clock is asked when they were: it may have stepped since. Each was an interval after the one before.
+        No clock is asked when they were: it may have stepped since. Each was an interval after the one before. The last
+        one may be missing, in a ledger that was lost or went back, and may be under way still: it counts as unanswered.
         """
-        starts = (now - self.interval_seconds * back for back in reversed(range(len(took))))
+        known = [*took[:-1], math.inf]
+        starts = (now - self.interval_seconds * back for back in reversed(range(len(known))))
         return [
             Slot(started=start, ended=start + seconds if 0.0 <= seconds <= ANSWER_SECONDS else None)
-            for start, seconds in zip(starts, took, strict=True)
+            for start, seconds in zip(starts, known, strict=True)
         ]
 
     def next_start(self, slots: Sequence[Slot], *, now: float) -> float:

@@ -23,12 +23,16 @@ def test_the_pace_holds_over_a_restart(after: float) -> None:
     _assert_paced(run(_with_45_queued(stops_after=after)), lives=2)
 
 
+def _queue(clinic: Site, count: int) -> None:
+    for number in range(count):
+        clinic.write(communication(id=f"queued-{number}"))
+
+
 async def _with_45_queued(*, stops_after: float | None) -> Site:
     jitter = random.Random(7)
     async with site(latency=lambda: jitter.uniform(0.005, 0.2), started=False) as clinic:
         stage(clinic)
-        for number in range(45):
-            clinic.write(communication(id=f"queued-{number}"))
+        _queue(clinic, 45)
         await clinic.start()
         if stops_after is not None:
             await clinic.passes(stops_after)
@@ -59,8 +63,7 @@ def test_a_replica_that_stood_still_keeps_the_pace_of_the_other(still: float) ->
     async def scenario() -> Site:
         async with site(started=False) as clinic:
             stage(clinic)
-            for number in range(60):
-                clinic.write(communication(id=f"queued-{number}"))
+            _queue(clinic, 60)
             await clinic.start()
             await clinic.passes(31)
             first = clinic.let_go()
@@ -84,8 +87,7 @@ def test_the_work_of_a_killed_replica_is_taken_over_within_half_a_minute() -> No
     async def scenario() -> tuple[Site, datetime]:
         async with site(started=False) as clinic:
             stage(clinic)
-            for number in range(30):
-                clinic.write(communication(id=f"queued-{number}"))
+            _queue(clinic, 30)
             await clinic.start()
             await clinic.passes(10)
             first = clinic.let_go()
@@ -110,8 +112,7 @@ def test_a_stat_message_overtakes_the_queue() -> None:
     async def scenario() -> Site:
         async with site(started=False) as clinic:
             stage(clinic)
-            for number in range(20):
-                clinic.write(communication(id=f"queued-{number}"))
+            _queue(clinic, 20)
             await clinic.start()
             await clinic.passes(10)
             clinic.write(communication(id="stat", priority="stat", topic={"text": "stat"}))
@@ -153,8 +154,7 @@ def test_the_pace_holds_over_a_restart_with_another_time(step: timedelta) -> Non
     async def scenario() -> list[datetime]:
         async with site(started=False) as clinic:
             stage(clinic)
-            for number in range(40):
-                clinic.write(communication(id=f"queued-{number}"))
+            _queue(clinic, 40)
             clinic.metriport.add_fault("POST", "/medical/v1/message", "slow:2.5")
             await clinic.start()
             while len(clinic.sends()) < 20:
@@ -176,8 +176,7 @@ def test_a_post_that_a_lost_ledger_knew_of_may_still_arrive() -> None:
     async def scenario() -> Site:
         async with site(started=False) as clinic:
             stage(clinic)
-            for number in range(45):
-                clinic.write(communication(id=f"queued-{number}"))
+            _queue(clinic, 45)
             clinic.metriport.add_fault("POST", "/medical/v1/message", "apply-late:19")
             await clinic.start()
             while not clinic.sends():

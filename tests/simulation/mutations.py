@@ -140,6 +140,13 @@ def _any_list(patch: Patch) -> None:
     patch.setattr(resolve, "is_evidence", is_whole)
 
 
+def _ledger_knows_all(patch: Patch) -> None:
+    async def none(*_: Any) -> list[Any]:
+        return []
+
+    patch.setattr("adapter.pipelines.outbound.evidence._others", none)
+
+
 def _seen_is_done(patch: Patch) -> None:
     async def once(self: Inbox, delivery: Delivery) -> str:
         if delivery.delivery_id in seen:
@@ -184,6 +191,7 @@ MUTATIONS: Final = {
     "known-ids-of-a-listing": Mutation(
         without=_any_list, stories=("list-without-what-is-known",), seed=49846
     ),
+    "what-communications-show": Mutation(without=_ledger_knows_all, stories=("list-without-what-is-shown",)),
     "reopened-delivery": Mutation(
         without=_seen_is_done, stories=("spoiled-until-the-link-is-dead",), seed=16843
     ),

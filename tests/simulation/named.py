@@ -90,6 +90,13 @@ NAMED: Final = {
             faults={POST: ("none", "apply-then-drop"), LISTING: ("list-empty",) * 10},
         ),
         _story(
+            "list-without-what-is-shown",
+            replace(_ONE, fails=(True,)),
+            replace(_OTHER, at=200.0, ends_after=900.0),
+            faults={POST: ("none", "apply-then-drop"), LISTING: ("list-empty",) * 10},
+            shocks=(Shock(at=215.0, kind="ledger-deleted", seconds=0.0),),
+        ),
+        _story(
             "spoiled-until-the-link-is-dead",
             arrivals=(Arrival(at=1.0),),
             faults={CONTENT: ("malformed",) * 8, LISTING: ("500",) * 60},

@@ -9,10 +9,9 @@ from itertools import islice
 from typing import Final
 
 from adapter.domain.mark import marks_on
-from adapter.domain.resource import Resource
+from adapter.domain.resource import Resource, local_reference, obj
 from adapter.domain.transmission import Transmission
 from adapter.pipelines.outbound.context import Context
-from adapter.pipelines.outbound.patient import Subject, find_subject
 from adapter.ports.metriport import Listing
 
 _MOST_ASKED: Final = 20
@@ -55,10 +54,10 @@ def _messages(communication: Resource) -> list[str]:
 
 async def _others(context: Context, known: Known) -> list[Resource]:
     """The marked Communications of the same local Patients, as far as the server finds them."""
-    subjects = [await find_subject(context, one) for one in known.communications]
-    references = {str(one.reference) for one in subjects if isinstance(one, Subject) and one.reference}
+    subjects = [obj(one.get("subject")).get("reference") for one in known.communications]
+    references = {local_reference(one, base_url=context.fhir.base_url) for one in subjects} - {None}
     found: list[Resource] = []
-    for reference in sorted(references):
+    for reference in sorted(map(str, references)):
         parameters = [("subject", reference), context.policy.marker.parameter]
         found += [one async for one in context.fhir.search("Communication", parameters)]
     return found

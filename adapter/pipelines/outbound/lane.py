@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -89,8 +88,7 @@ class Lane:
         pace, boot = self.context.policy.pace, self.context.clock.boot()
         latest = await self.context.ledger.latest(pace.sends_per_minute)
         self._last = latest[-1].id if latest else None
-        # Another life's last start may have been a moment ago, unanswered, and not be in this ledger.
-        self._slots = pace.followed_by(boot, [*(stored.took_seconds for stored in latest[:-1]), math.inf])
+        self._slots = pace.followed_by(boot, [stored.took_seconds for stored in latest])
         self._not_before = max(self._not_before, boot + pace.interval_seconds)
 
     @property

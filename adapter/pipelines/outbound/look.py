@@ -197,6 +197,7 @@ async def look(context: Context, sighting: Sighting) -> Wish | None:
         if decision.verdict is Verdict.PUT_BACK and known is not None:
             await _put_back(context, sighting, known, communication, rows)
         elif known is not None and rows and rows[0].round == known.round:
+            # It may be a claim that nobody recorded.
             await _row_of(context, sighting, known, rows)
         return None
     if await _has_untold_end(context, communication, rows):

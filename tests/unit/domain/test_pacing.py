@@ -71,6 +71,15 @@ def test_a_fresh_ledger_waits_one_interval() -> None:
     assert PACE.next_start([], now=100.0) == 103.0
 
 
+@pytest.mark.parametrize("known", [0, 1, 19, 20])
+def test_what_others_sent_last_may_still_arrive_whatever_is_known_of_it(known: int) -> None:
+    slots = PACE.followed_by(100.0, [0.2] * known)
+
+    assert len(slots) == max(known, 1)
+    assert [slot.latest_arrival for slot in slots[-1:]] == [100.0 + ANSWER_SECONDS]
+    assert all(slot.ended is not None for slot in slots[:-1])
+
+
 def test_the_twentieth_before_holds_up_for_a_minute_after_its_answer() -> None:
     slots = [Slot(started=3.0 * count, ended=3.0 * count + 2.5) for count in range(20)]
 
