@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -78,7 +79,7 @@ def started(
     root = str(Path(__file__).resolve().parents[2])
     process = subprocess.Popen(
         [sys.executable, "-m", "adapter", *arguments],
-        env={**environment, "PYTHONPATH": root, "PYTHONUNBUFFERED": "1"},
+        env={**environment, "PYTHONPATH": root, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"},
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -86,6 +87,12 @@ def started(
     )
     try:
         yield process
+    except BaseException:
+        # Why it did not do what was waited for: its log, and where each thread was.
+        process.send_signal(signal.SIGABRT)
+        said = process.communicate(timeout=60)
+        sys.stdout.write("\n".join([f"{' '.join(arguments)} ended with {process.returncode}", *said]))
+        raise
     finally:
         process.kill()
         process.communicate()
@@ -122,7 +129,13 @@ def machine(folder: Path, *, serve_fhir: bool = True, serve_metriport: bool = Tr
         for world, port, wanted in worlds:
             if wanted:
                 stack.enter_context(serving(world, port))
-        yield here
+        try:
+            yield here
+        except BaseException:
+            for one in (*here.fhir.resources("Communication"), *here.fhir.resources("Task")):
+                said = (one["resourceType"], one["id"], one["meta"]["versionId"], one["status"])
+                sys.stdout.write(f"{said} {one.get('statusReason')}\n")
+            raise
 
 
 def wait_until(done: Callable[[], object], *, seconds: float = 120.0) -> None:
