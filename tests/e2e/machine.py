@@ -138,8 +138,8 @@ def machine(folder: Path, *, serve_fhir: bool = True, serve_metriport: bool = Tr
             raise
 
 
-def wait_until(done: Callable[[], object], *, seconds: float = 120.0) -> None:
-    """Waits until that is so.
+def wait_until(done: Callable[[], object], *, seconds: float = 400.0) -> None:
+    """Waits until that is so; by default longer than it takes to find out what became of a send without an answer.
 
     Raises:
         TimeoutError: it is not after that time.

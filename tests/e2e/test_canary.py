@@ -74,10 +74,10 @@ def test_a_process_at_its_most_talkative_says_nothing(tmp_path: Path, style: str
         here.metriport.add_fault("POST", "/medical/v1/document/upload", "malformed")
         here.fhir.add_fault("GET", "/Patient/", "drop")
         with here.process("run", **settings, METRIPORT__WEBHOOK_KEYS=key) as process:
-            wait_until(lambda: _ended(here, "good", "refused", "held", "failed"), seconds=180)
+            wait_until(lambda: _ended(here, "good", "refused", "held", "failed"))
             _bad_calls(here)
             _receive(here)
-            wait_until(lambda: _is_all_there(here), seconds=180)
+            wait_until(lambda: _is_all_there(here))
             process.send_signal(signal.SIGTERM)
             out, said = process.communicate(timeout=90)
             assert process.returncode == 0

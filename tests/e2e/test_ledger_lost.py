@@ -26,7 +26,7 @@ def _sending(stage: Stage, *, messages: int = 3) -> Iterator[BaseProcess]:
     stage.write(messages)
     process = stage.begin()
     try:
-        wait_until(lambda: stage.sent, seconds=180)
+        wait_until(lambda: stage.sent)
         yield process
     finally:
         process.kill()
@@ -68,13 +68,13 @@ def test_a_ledger_that_is_gone_ends_the_process_and_the_next_goes_on(
 
 def test_the_command_ends_with_the_code_of_a_wrong_setting_when_its_ledger_is_gone(tmp_path: Path) -> None:
     with machine(tmp_path) as here, here.process("run", WATCH__DOORBELL="off") as process:
-        wait_until((tmp_path / "ledger.sqlite3-wal").exists, seconds=180)
+        wait_until((tmp_path / "ledger.sqlite3-wal").exists)
         here.save(patient())
         here.save(communication(id="first"))
-        wait_until(lambda: here.metriport.messages, seconds=180)
+        wait_until(lambda: here.metriport.messages)
         _delete(tmp_path / "ledger.sqlite3")
         here.save(communication(id="second"))
-        _, said = process.communicate(timeout=180)
+        _, said = process.communicate(timeout=400)
 
     assert process.returncode == 2
     assert "was deleted while the adapter ran; start it again" in said
@@ -97,7 +97,7 @@ def test_a_ledger_that_is_corrupt_is_moved_aside_and_the_work_goes_on(tmp_path: 
 
 def test_a_second_process_ends_with_a_sentence(tmp_path: Path) -> None:
     with machine(tmp_path) as here, here.process("run") as first:
-        wait_until((tmp_path / "ledger.sqlite3-wal").exists, seconds=180)
+        wait_until((tmp_path / "ledger.sqlite3-wal").exists)
 
         second = here.run("run", WEB__PORT=str(free_port()))
 
@@ -123,7 +123,7 @@ def test_while_postgresql_is_away_everything_waits_and_then_goes_on_by_itself(
             before = len(stage.sent)
             time.sleep(2)
             meanwhile = len(stage.sent) - before
-        wait_until(stage.is_over, seconds=200)
+        wait_until(stage.is_over)
         again = httpx.get(ready, trust_env=False)
         alive = process.is_alive()
         wrong = [*stage.wrong()]

@@ -51,12 +51,12 @@ def test_the_work_of_a_killed_replica_is_taken_over_in_half_a_minute(
         here.write(4)
         for replica in here.replicas:
             replica.start()
-        wait_until(lambda: any(replica.has_sent for replica in here.replicas), seconds=60.0)
+        wait_until(lambda: any(replica.has_sent for replica in here.replicas))
         [holder] = [replica for replica in here.replicas if replica.has_sent]
 
         holder.kill()
         killed, sent = time.monotonic(), here.report(4).posted
-        wait_until(lambda: here.report(4).posted > sent, seconds=60.0)
+        wait_until(lambda: here.report(4).posted > sent)
         took = time.monotonic() - killed
         doubled = here.report(4).doubled
 
