@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from adapter.errors import Temporary
 from adapter.ports.clock import Clock
 from adapter.ports.ledger import Leases
 
@@ -38,7 +37,8 @@ class Share:
             yield True
         finally:
             self._held.difference_update(names)
-            with suppress(Temporary):  # not renewed any more, it ends by itself
+            # Not renewed any more, it ends by itself. An error here would take the place of a cancellation.
+            with suppress(Exception):
                 await self.leases.leave(self.life, *names)
 
     async def renew(self) -> None:

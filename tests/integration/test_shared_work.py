@@ -168,6 +168,30 @@ def test_a_lease_that_could_not_be_given_back_ends_by_itself() -> None:
     assert run(scenario())
 
 
+def test_an_adapter_ends_when_it_is_stopped_though_a_lease_cannot_be_given_back() -> None:
+    async def scenario() -> tuple[int, bool]:
+        async with site(auto_complete_seconds=600) as clinic:
+            stage(clinic)
+            clinic.write(communication())
+            await clinic.passes(20)
+            clinic.metriport.add_fault("GET", STATUS, "slow:15", times=100)
+            clinic.ledger_fails("leave", times=100, refuses=True)
+            await clinic.passes(24)
+            asked, stopping = (
+                len(clinic.asked_by(clinic.life, "GET", STATUS)),
+                asyncio.create_task(clinic.stop()),
+            )
+            await clinic.passes(1)
+            ended = stopping.done()
+            stopping.cancel()
+            return asked, ended
+
+    asked, ended = run(scenario())
+
+    assert asked == 1  # it is still answered when the adapter is stopped
+    assert ended
+
+
 def test_a_lease_that_is_given_back_while_others_are_renewed_stays_so() -> None:
     class Leases:
         """Everybody gets what he wants; `between` is what happens before the next one is given."""

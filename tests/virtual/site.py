@@ -21,7 +21,7 @@ import httpx
 from adapter.config import FhirGroup, Settings
 from adapter.domain.episode import Episodes
 from adapter.domain.transmission import State
-from adapter.errors import Temporary
+from adapter.errors import AdapterError, Temporary
 from adapter.fhir.client import FhirClient
 from adapter.ledger.clock import SharedClock
 from adapter.ledger.insights import Insights
@@ -372,9 +372,11 @@ class Site:
         """Insights into a database that does not answer."""
         return _DeadInsights()
 
-    def ledger_fails(self, method: str, *, times: int = 1, before: bool = True) -> None:
-        """The ledger's database does not answer the next calls of the method."""
-        error = Temporary("the ledger's database does not answer")
+    def ledger_fails(
+        self, method: str, *, times: int = 1, before: bool = True, refuses: bool = False
+    ) -> None:
+        """The ledger's database does not answer the next calls of the method, or refuses them."""
+        error = (AdapterError if refuses else Temporary)("the ledger's database does not answer")
         self.ledger_faults.append(LedgerFault(method=method, error=error, times=times, before=before))
 
     def cut(self, *, fhir_server: bool = False, metriport_server: bool = False) -> None:
